@@ -1,0 +1,194 @@
+"""The words of the product, as frozen records; every stage takes and returns these.
+
+trace       one conversation of an application, as it was seen once (`content_hash`)
+turn        a message of a person or the assistant; tool messages are no turns
+score       what a metric or a judge said of a trace
+verdict     a judge's score: perceived error or not, with its reason and probability
+sample      the traces that are worth an expensive judge, drawn with a known probability
+item        a trace in the review queue, with why it is there
+decision    what a person said of a trace; never changed, undone by a later one
+correction  the better answer that a person wrote
+label       what all the decisions on a trace amount to
+split       train, validation, calibration or holdout, fixed for ever
+champion    the judge in use; a challenger may replace it through the gate
+"""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Literal
+
+ReasonCode = Literal[
+    "correction",
+    "rejection",
+    "repeated_request",
+    "complaint_without_correction",
+    "clarification_request",
+    "assistant_admits_error",
+    "positive",
+    "none",
+]
+REASON_CODES: tuple[ReasonCode, ...] = (
+    "correction",
+    "rejection",
+    "repeated_request",
+    "complaint_without_correction",
+    "clarification_request",
+    "assistant_admits_error",
+    "positive",
+    "none",
+)
+ERROR_CODES: frozenset[ReasonCode] = frozenset(REASON_CODES[:6])
+
+Tier = Literal["lexical", "frozen", "lora"]
+TIERS: tuple[Tier, ...] = ("lexical", "frozen", "lora")
+
+Split = Literal["train", "validation", "calibration", "holdout"]
+QueueReason = Literal[
+    "low_score", "uncertain", "disputed", "random_audit", "complaint", "review_due"
+]
+DecisionKind = Literal["decide", "decline", "undo"]
+
+# Upper edges of the shares of sessions: .6 train, .1 validation, .1 calibration, .2 holdout.
+SPLIT_EDGES: tuple[tuple[float, Split], ...] = (
+    (0.6, "train"),
+    (0.7, "validation"),
+    (0.8, "calibration"),
+    (1.0, "holdout"),
+)
+
+
+def unit_hash(key: str, salt: str) -> float:
+    """A number in [0, 1) that depends on nothing but its arguments.
+
+    The first 52 bits of md5, so that the SQL macro `unit_hash` gives the same number.
+    """
+    digest = hashlib.md5(f"{salt}:{key}".encode(), usedforsecurity=False).hexdigest()
+    return int(digest[:13], 16) / float(1 << 52)
+
+
+def split_of(session_id: str, user_id: str | None = None) -> Split:
+    """The split of a conversation: by its user where known, else by its session."""
+    position = unit_hash(f"user:{user_id}" if user_id else f"session:{session_id}", "split")
+    return next(split for edge, split in SPLIT_EDGES if position < edge)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What a person or the assistant said; `position` counts all messages of the trace from 0."""
+
+    position: int
+    role: Literal["user", "assistant"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A trace as a judge reads it: its turns in order, without tool messages."""
+
+    trace_id: str
+    content_hash: str
+    turns: tuple[Turn, ...]
+    session_id: str = ""
+    app: str = ""
+
+    @property
+    def is_eligible(self) -> bool:
+        """Whether a user turn follows an assistant turn, so that there is a reaction to judge."""
+        return bool(self.reactions)
+
+    @property
+    def reactions(self) -> list[int]:
+        """Indices into `turns` of the user turns that follow an assistant turn."""
+        first = next((i for i, turn in enumerate(self.turns) if turn.role == "assistant"), None)
+        if first is None:
+            return []
+        return [
+            i
+            for i, turn in enumerate(self.turns)
+            if i > first and turn.role == "user" and turn.text.strip()
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a judge says of one trace.
+
+    `probability` of a perceived error is in [0, 1]; `logit` is the judge's own, before any
+    calibration; `evidence_turn` is the position of the message that the reason quotes.
+    """
+
+    trace_id: str
+    content_hash: str
+    perceived_error: bool
+    probability: float
+    logit: float
+    reason: str
+    reason_code: ReasonCode
+    evidence_turn: int | None
+    tier: Tier
+    few_shot_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What one person said of one trace, as it was then (`content_hash`)."""
+
+    trace_id: str
+    content_hash: str
+    reviewer: str
+    perceived_error: bool
+    reason_code: ReasonCode
+    reason: str
+    decided_at: datetime
+    evidence_turn: int | None = None
+    rubric_version: str = "1"
+    seconds: float | None = None
+    draw_probability: float | None = None
+    is_audit: bool = False
+    corrected_turn: int | None = None
+    corrected_text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledConversation:
+    """A conversation with what people said of it."""
+
+    conversation: Conversation
+    perceived_error: bool
+    group: str
+    weight: float = 1.0
+    reason_code: ReasonCode | None = None
+    evidence_turn: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A correction found for a query: similarity is a cosine in [-1, 1], age in days."""
+
+    correction_id: str
+    trace_id: str
+    similarity: float
+    age_days: float
+    score: float
+    perceived_error: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An estimate with the bounds of its interval, 95 % unless said otherwise."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionReport:
+    """What a stage did with one day: counts, and why rows were left out."""
+
+    day: date
+    attempted: int
+    done: int
+    skipped: dict[str, int]
+    failed: dict[str, int]

@@ -1,0 +1,49 @@
+"""Text from a trace is hostile: what makes it fit to be quoted, shown or put into a prompt.
+
+Leaf module. Strings in, strings or findings out; the one idea is that nothing here interprets text.
+"""
+
+import re
+import unicodedata
+
+# Bidirectional overrides and isolates reorder what a person sees; zero-width marks hide text.
+_INVISIBLE = dict.fromkeys(
+    [*range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x206A), 0xFEFF]
+)
+
+# Phrases that address a model instead of a person; each is a reason not to put a text in a prompt.
+_INJECTION = re.compile(
+    r"(?i)\b(?:ignore|disregard|forget|override)\b[^.\n]{0,40}"
+    r"\b(?:previous|prior|above|earlier|all|your|system)\b[^.\n]{0,30}"
+    r"\b(?:instruction|prompt|rule|message|direction|guideline)s?\b"
+    r"|\byou are now\b[^.\n]{0,60}\b(?:assistant|model|ai|mode|jailbroken)\b"
+    r"|<\|(?:im_start|im_end|system|endoftext|eot_id)[^|]*\|>"
+    r"|\[/?INST\]|<</?SYS>>"
+    r"|\b(?:as|to) the (?:judge|grader|evaluator)\b[^.\n]{0,60}"
+    r"\b(?:must|should|score|label|output|answer|mark)\b"
+    r"|[\"']?perceived_error[\"']?\s*[:=]\s*(?:true|false)"
+)
+
+
+def visible(text: str) -> str:
+    """The text without control characters, bidirectional overrides and zero-width marks."""
+    cleaned = text.translate(_INVISIBLE)
+    return "".join(
+        c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs") else "\ufffd"
+        for c in cleaned
+    )
+
+
+def quote(text: str, limit: int = 120) -> str:
+    """One line of the text in quotation marks, `limit` characters at most; `…` marks a cut."""
+    line = " ".join(visible(text).split())
+    return f"“{line}”" if len(line) <= limit else f"“{line[: limit - 1].rstrip()}…”"
+
+
+def injected_instruction(text: str) -> str | None:
+    """The passage that tries to instruct a model, or None where none was found.
+
+    A filter for what may enter a prompt, not a proof: it knows common phrasings only.
+    """
+    found = _INJECTION.search(visible(text))
+    return found.group(0)[:80] if found else None

@@ -1,0 +1,142 @@
+"""Files that are named by their content: raw imports, adapters, index generations, snapshots.
+
+Bytes in, a name out; the one idea is that a file is whole or absent. It is written under a
+temporary name, synced and renamed, and its name is its SHA-256, so that a reader can tell it is
+what was meant.
+"""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import zstandard
+
+from flywheel.errors import BadArtifact, NotFound
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in `folder` survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+class Artifacts:
+    """A folder of content-addressed files and folders, one subfolder a kind."""
+
+    def __init__(self, root: Path):
+        self.root = root
+
+    def path(self, kind: str, name: str) -> Path:
+        """Where the artifact stands; raises NotFound where it does not."""
+        path = self.root / kind / name
+        if not path.exists():
+            raise NotFound(f"{kind} artifact", name)
+        return path
+
+    def put_compressed(self, kind: str, source: Path) -> str:
+        """Store a copy of `source`, compressed, under the hash of its plain bytes; its name."""
+        name = f"{sha256_of(source)}.zst"
+        target = self.root / kind / name
+        if not target.exists():
+            with (
+                self._whole(target) as scratch,
+                source.open("rb") as plain,
+                scratch.open("wb") as packed,
+            ):
+                zstandard.ZstdCompressor(level=3).copy_stream(plain, packed)
+        return name
+
+    @contextmanager
+    def plain(self, kind: str, name: str) -> Iterator[Path]:
+        """A compressed artifact as a plain file, for as long as the block runs.
+
+        Raises BadArtifact where its bytes do not have the hash in its name.
+        """
+        packed = self.path(kind, name)
+        with tempfile.TemporaryDirectory(prefix="flywheel-") as scratch:
+            path = Path(scratch) / packed.stem
+            with packed.open("rb") as source, path.open("wb") as target:
+                zstandard.ZstdDecompressor().copy_stream(source, target)
+            if sha256_of(path) != packed.stem:
+                raise BadArtifact(
+                    f"{packed} is damaged: its content has another hash than its name"
+                )
+            yield path
+
+    @contextmanager
+    def new_file(self, kind: str, suffix: str) -> Iterator["NewFile"]:
+        """Write a file of yet unknown content; `.name` is set when the block ends well."""
+        folder = self.root / kind
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".new-", dir=folder) as scratch:
+            new = NewFile(Path(scratch) / f"content{suffix}")
+            yield new
+            new.name = f"{sha256_of(new.path)}{suffix}"
+            _publish(new.path, folder / new.name)
+
+    @contextmanager
+    def new_folder(self, kind: str, name: str) -> Iterator[Path]:
+        """Write a folder that appears under `name`, whole, when the block ends well.
+
+        `name` must itself say what the content is (a version); an existing one is kept.
+        """
+        parent = self.root / kind
+        parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".new-", dir=parent) as scratch:
+            folder = Path(scratch) / "content"
+            folder.mkdir()
+            yield folder
+            for path in folder.rglob("*"):
+                if path.is_file():
+                    _sync_file(path)
+            if not (parent / name).exists():
+                os.rename(folder, parent / name)
+                sync_folder(parent)
+
+    def remove(self, kind: str, name: str) -> None:
+        """Remove an artifact; nothing happens where there is none."""
+        path = self.root / kind / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+    @contextmanager
+    def _whole(self, target: Path) -> Iterator[Path]:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".new-", dir=target.parent) as scratch:
+            path = Path(scratch) / target.name
+            yield path
+            _publish(path, target)
+
+
+class NewFile:
+    """A file being written: `path` to write to, `name` once it is stored."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.name = ""
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _publish(path: Path, target: Path) -> None:
+    _sync_file(path)
+    os.replace(path, target)
+    sync_folder(target.parent)

@@ -1,0 +1,99 @@
+"""The ledger: what must never be lost, in SQLite by default and in Postgres at scale.
+
+Rows of `store/tables.py` in and out, through SQLAlchemy; the one idea is that a commit here is the
+only promise the product makes. SQLite runs in WAL mode with full syncs, and every transaction
+starts as a writer, since a plain BEGIN that later wants to write fails when two do.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+
+import alembic.command
+import alembic.config
+import sqlalchemy as sa
+
+from flywheel.store import tables
+
+BUSY_TIMEOUT_MS = 30_000
+
+
+class Ledger:
+    """Transactions on the ledger; its tables are brought up to date on first use."""
+
+    def __init__(self, url: str):
+        self.url = url
+
+    @contextmanager
+    def begin(self) -> Iterator[sa.Connection]:
+        """One transaction: committed when the block ends well, rolled back otherwise."""
+        with self._engine.begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Let go of the connections; the next transaction opens new ones."""
+        if "_engine" in self.__dict__:
+            self._engine.dispose()
+
+    @cached_property
+    def _engine(self) -> sa.Engine:
+        url = sa.make_url(self.url)
+        if url.get_backend_name() == "sqlite":
+            if url.database:
+                Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+            engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})
+            sa.event.listen(engine, "connect", _prepare_sqlite)
+            sa.event.listen(engine, "begin", _begin_as_writer)
+        else:
+            engine = sa.create_engine(url, pool_pre_ping=True)
+        _migrate(engine)
+        return engine
+
+
+def _prepare_sqlite(connection: "sa.engine.interfaces.DBAPIConnection", _: object) -> None:
+    # The driver's own BEGIN comes too late and is a reader's; _begin_as_writer takes its place.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute(f"pragma busy_timeout = {BUSY_TIMEOUT_MS}")
+    cursor.execute("pragma journal_mode = wal")
+    cursor.execute("pragma synchronous = full")
+    cursor.execute("pragma foreign_keys = on")
+    cursor.close()
+
+
+def _begin_as_writer(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("begin immediate")
+
+
+def _migrate(engine: sa.Engine) -> None:
+    config = alembic.config.Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    with engine.begin() as connection:
+        if connection.dialect.name == "postgresql":
+            # Two processes that start at once: the second waits, and finds nothing to do.
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(0x666C7977)))
+        config.attributes["connection"] = connection
+        alembic.command.upgrade(config, "head")
+
+
+def now() -> datetime:
+    """The present, in UTC."""
+    return datetime.now(UTC)
+
+
+def record_action(
+    connection: sa.Connection, actor: str, action: str, subject: str, **detail: object
+) -> None:
+    """Add an entry to the audit log, in the caller's transaction."""
+    connection.execute(
+        tables.audit_log.insert().values(
+            happened_at=now(),
+            actor=actor,
+            action=action,
+            subject=subject,
+            detail=json.dumps(detail, sort_keys=True, default=str),
+        )
+    )

@@ -1,0 +1,1 @@
+"""Traces: imported files in; traces, messages and a sample with known probabilities out."""
