@@ -1,0 +1,39 @@
+"""What the tests share: a project in an empty folder, and traces to put into it."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from flywheel.store import Project, open_project
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Iterable[Project]:
+    """An empty project with real stores, SQLite and DuckDB files."""
+    made = open_project(tmp_path / "project")
+    yield made
+    made.stores.ledger.close()
+
+
+def write_lines(path: Path, rows: Iterable[object]) -> Path:
+    """A JSON lines file of these rows."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def trace(trace_id: str, *turns: str, **fields: object) -> dict[str, object]:
+    """A trace in the project's own format; turns alternate, the user's first."""
+    messages = [
+        {"role": "user" if i % 2 == 0 else "assistant", "content": text}
+        for i, text in enumerate(turns)
+    ]
+    return {
+        "trace_id": trace_id,
+        "app": "shop",
+        "session_id": f"session-{trace_id}",
+        "started_at": "2026-03-02T10:00:00Z",
+        "messages": messages,
+    } | fields
