@@ -1,0 +1,159 @@
+"""A judge: its tiers, each calibrated, under one version; the cold-start one needs no labels.
+
+Conversations in, opinions and verdicts out. An opinion is what costs time and is cached: the logit
+of the worst reaction and where it stands. A verdict adds what is cheap and may change: the
+calibration and the say of similar corrections.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from types import MappingProxyType
+from typing import Protocol
+
+import numpy as np
+
+from flywheel.judge.calibration import Calibration
+from flywheel.judge.prototypes import name_code
+from flywheel.judge.reactions import Floats, Reaction, reactions_of, worst_of_each
+from flywheel.records import TIERS, Conversation, ReasonCode, Tier, Verdict
+from flywheel.safety import quote
+from flywheel.traces.conversations import InputLevers
+
+METRIC = "perceived_error"
+# Of the definition in the module docstring of reactions.py; a new one makes new rows.
+METRIC_VERSION = "1"
+
+
+class ReactionModel(Protocol):
+    """What a tier is: one logit and one score a reason code for each reaction."""
+
+    @property
+    def tier(self) -> Tier:
+        """Which tier it is."""
+
+    @property
+    def version(self) -> str:
+        """Hash of everything its logits depend on."""
+
+    def read(self, reactions: Sequence[Reaction]) -> tuple[Floats, Floats]:
+        """Logits of shape (n,), and scores of shape (n, 8) in the order of REASON_CODES."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """What one tier makes of one conversation, before calibration."""
+
+    logit: float
+    position: int
+    code_if_error: ReasonCode
+    code_if_fine: ReasonCode
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """What retrieval gave for a trace: how it leans to an error, in [-1, 1], and by which ids."""
+
+    leaning: float
+    correction_ids: tuple[str, ...]
+
+
+NO_EXAMPLES = Examples(0.0, ())
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """The tiers of a judge, cheapest first; `best` is read on sampled traces, the first on all."""
+
+    models: Mapping[Tier, ReactionModel]
+    calibrations: Mapping[Tier, Calibration]
+    levers: InputLevers
+
+    @property
+    def version(self) -> str:
+        """Hash of the models, the calibrations and the input levers."""
+        return "judge-" + fingerprint(
+            {
+                "models": {tier: model.version for tier, model in self.models.items()},
+                "calibrations": {tier: asdict(c) for tier, c in self.calibrations.items()},
+                "levers": asdict(self.levers),
+            }
+        )
+
+    @property
+    def best(self) -> Tier:
+        """The highest tier that this judge has."""
+        return max(self.models, key=TIERS.index)
+
+    def tier_version(self, tier: Tier) -> str:
+        """What the rows of one tier name as their judge version."""
+        return f"{self.version}/{tier}"
+
+    def opinions(self, conversations: Sequence[Conversation], tier: Tier) -> list[Opinion | None]:
+        """One opinion a conversation, None where it has no reaction to judge."""
+        reactions = reactions_of(conversations)
+        if not reactions:
+            return [None] * len(conversations)
+        logits, codes = self.models[tier].read(reactions)
+        worst = worst_of_each(reactions, logits, len(conversations))
+        return [
+            None
+            if i < 0
+            else Opinion(
+                float(logits[i]),
+                reactions[i].position,
+                name_code(codes[i], is_error=True),
+                name_code(codes[i], is_error=False),
+            )
+            for i in worst
+        ]
+
+    def verdicts(
+        self,
+        conversations: Sequence[Conversation],
+        opinions: Sequence[Opinion | None],
+        tier: Tier,
+        examples: Mapping[str, Examples] = MappingProxyType({}),
+    ) -> list[Verdict]:
+        """A verdict for every conversation that has an opinion; `examples` by trace id."""
+        pairs = [(c, o) for c, o in zip(conversations, opinions, strict=True) if o is not None]
+        calibration = self.calibrations[tier]
+        given = [examples.get(c.trace_id, NO_EXAMPLES) for c, _ in pairs]
+        probabilities = calibration.probability(
+            np.array([o.logit for _, o in pairs]), np.array([e.leaning for e in given])
+        )
+        return [
+            _verdict(conversation, opinion, tier, float(p), shown.correction_ids)
+            for (conversation, opinion), p, shown in zip(pairs, probabilities, given, strict=True)
+        ]
+
+
+def _verdict(
+    conversation: Conversation,
+    opinion: Opinion,
+    tier: Tier,
+    probability: float,
+    few_shot_ids: tuple[str, ...],
+) -> Verdict:
+    is_error = probability >= 0.5
+    code = opinion.code_if_error if is_error else opinion.code_if_fine
+    evidence = next(t.text for t in conversation.turns if t.position == opinion.position)
+    return Verdict(
+        conversation.trace_id,
+        conversation.content_hash,
+        is_error,
+        probability,
+        opinion.logit,
+        f"{code} at message {opinion.position}: {quote(evidence)}",
+        code,
+        opinion.position,
+        tier,
+        few_shot_ids,
+    )
+
+
+def fingerprint(value: object) -> str:
+    """Short hash of a value that JSON can hold."""
+    text = json.dumps(value, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

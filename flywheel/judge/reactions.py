@@ -1,0 +1,71 @@
+"""What is judged: a user's turn that follows an assistant's, with the turns around it.
+
+Conversations in, `Reaction` rows out. A perceived error shows in how a person reacts, so each
+reaction is judged by itself and the trace takes the worst of them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flywheel.records import Conversation
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Reaction:
+    """A user turn in its context; empty strings where there is no such turn.
+
+    `request` is the user turn before the answer, `earlier_answer` the assistant turn before that.
+    """
+
+    conversation: int
+    position: int
+    text: str
+    answer: str
+    request: str
+    earlier_answer: str
+
+
+def reactions_of(conversations: Sequence[Conversation]) -> list[Reaction]:
+    """Every reaction of every conversation, in order; `conversation` indexes the input."""
+    found = []
+    for index, conversation in enumerate(conversations):
+        turns = conversation.turns
+        for i in conversation.reactions:
+            answer = _before(conversation, i, "assistant")
+            request = _before(conversation, answer, "user")
+            earlier = _before(conversation, request, "assistant")
+            found.append(
+                Reaction(
+                    index,
+                    turns[i].position,
+                    turns[i].text,
+                    turns[answer].text if answer >= 0 else "",
+                    turns[request].text if request >= 0 else "",
+                    turns[earlier].text if earlier >= 0 else "",
+                )
+            )
+    return found
+
+
+def worst_of_each(
+    reactions: Sequence[Reaction], logits: Floats, n_conversations: int
+) -> NDArray[np.int64]:
+    """Index of the reaction with the highest logit of each conversation, the later one on a tie.
+
+    Shape (n_conversations,), -1 where a conversation has no reaction.
+    """
+    worst = np.full(n_conversations, -1, np.int64)
+    owners = np.fromiter((r.conversation for r in reactions), np.int64, len(reactions))
+    # Ascending by logit, stable: what is written last stays.
+    order = np.argsort(logits, kind="stable")
+    worst[owners[order]] = order
+    return worst
+
+
+def _before(conversation: Conversation, index: int, role: str) -> int:
+    return next((i for i in range(index - 1, -1, -1) if conversation.turns[i].role == role), -1)
