@@ -2,7 +2,7 @@
 
 Below this module there are only plain values. A misspelt name is refused, and the nearest right
 one named.
-`FLYWHEEL_SAMPLING__RATE=0.2` sets `rate` of the table `[sampling]`.
+`FLYWHEEL_SAMPLING__RATE=0.2` sets `rate` of the table `[sampling]`; a list is written as in TOML.
 """
 
 import os
@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from flywheel.errors import BadSetting
 
@@ -134,12 +133,8 @@ class GateSettings(_Table):
     )
 
 
-class Settings(BaseSettings):
+class Settings(_Table):
     """Everything that can be set, one table a stage."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="FLYWHEEL_", env_nested_delimiter="__", extra="forbid", frozen=True
-    )
 
     project: ProjectSettings = ProjectSettings()
     ledger: LedgerSettings = LedgerSettings()
@@ -179,8 +174,10 @@ def read_settings(folder: Path) -> Settings:
         return Settings.model_validate(tables)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise BadSetting(f"{path}: {where}: {first['msg']}; got {first['input']!r}") from error
+        table, *field = (str(part) for part in first["loc"])
+        source = "the environment" if field and field[0] in overrides.get(table, {}) else path
+        where = ".".join([table, *field])
+        raise BadSetting(f"{source}: {where}: {first['msg']}; got {first['input']!r}") from error
 
 
 def _from_environment() -> dict[str, dict[str, object]]:
@@ -189,8 +186,18 @@ def _from_environment() -> dict[str, dict[str, object]]:
         if not variable.startswith("FLYWHEEL_") or variable in _OTHER_VARIABLES:
             continue
         table, _, field = variable.removeprefix("FLYWHEEL_").lower().partition("__")
-        tables.setdefault(table, {})[field] = value
+        tables.setdefault(table, {})[field] = _value_of(value)
     return tables
+
+
+def _value_of(text: str) -> object:
+    """A list is written as in TOML; of anything else the field's own type is made."""
+    if not text.startswith("["):
+        return text
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
 
 
 def _check_names(tables: dict[str, dict[str, object]], where: str) -> None:
