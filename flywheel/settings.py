@@ -174,9 +174,10 @@ def read_settings(folder: Path) -> Settings:
         return Settings.model_validate(tables)
     except ValidationError as error:
         first = error.errors()[0]
-        table, *field = (str(part) for part in first["loc"])
-        source = "the environment" if field and field[0] in overrides.get(table, {}) else path
-        where = ".".join([table, *field])
+        place = [str(part) for part in first["loc"]]
+        is_override = len(place) > 1 and place[1] in overrides.get(place[0], {})
+        source = "the environment" if is_override else path
+        where = ".".join(place)
         raise BadSetting(f"{source}: {where}: {first['msg']}; got {first['input']!r}") from error
 
 
