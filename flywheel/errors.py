@@ -8,6 +8,7 @@ FlywheelError
     ├── BadInput        a file or a row from outside
     ├── NotFound        an id or an alias that nothing carries
     ├── NotEnough       too few labels, corrections or positives for what was asked
+    ├── Refused         a promotion that the gate has not passed, a rollback to nothing
     ├── BadMetric       a metric file that is no single locked-down SELECT
     ├── Leak            the same conversation on both sides of a split
     └── BadArtifact     an artifact whose bytes are not what its name says
@@ -68,6 +69,10 @@ class NotEnough(NeverWill):
         super().__init__(f"{have} {what}, and at least {need} are needed; {need - have} more")
         self.have = have
         self.need = need
+
+
+class Refused(NeverWill):
+    """What was asked is possible and not allowed, such as a promotion without a passing gate."""
 
 
 class BadMetric(NeverWill):
