@@ -68,9 +68,13 @@ class Artifacts:
         packed = self.path(kind, name)
         with tempfile.TemporaryDirectory(prefix="flywheel-") as scratch:
             path = Path(scratch) / packed.stem
-            with packed.open("rb") as source, path.open("wb") as target:
-                zstandard.ZstdDecompressor().copy_stream(source, target)
-            if sha256_of(path) != packed.stem:
+            try:
+                with packed.open("rb") as source, path.open("wb") as target:
+                    zstandard.ZstdDecompressor().copy_stream(source, target)
+                is_whole = sha256_of(path) == packed.stem
+            except zstandard.ZstdError:
+                is_whole = False
+            if not is_whole:
                 raise BadArtifact(
                     f"{packed} is damaged: its content has another hash than its name"
                 )
