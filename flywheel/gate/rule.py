@@ -102,12 +102,12 @@ def _test(evidence: Evidence, settings: GateSettings, alpha: float) -> tuple[Rul
     if differ >= settings.min_discordant and statistics.mcnemar_exact(0, differ) < alpha:
         said = (
             f"On the uniform audit the challenger is right more often in {e.audit_wins} sessions "
-            f"and the champion in {e.audit_losses}; exact McNemar p = {e.mcnemar_p:.4f}, {budget}."
+            f"and the champion in {e.audit_losses}; exact McNemar {_p(e.mcnemar_p)}, {budget}."
         )
         return "mcnemar", e.mcnemar_p < alpha and e.audit_wins > e.audit_losses, said
     said = (
         f"The judges differ on {differ} sessions of the uniform audit, too few for the exact test; "
-        f"weighted bootstrap of the MCC difference p = {e.mcc_p:.4f}, {budget}."
+        f"weighted bootstrap of the MCC difference {_p(e.mcc_p)}, {budget}."
     )
     return "bootstrap", e.mcc_p < alpha and e.mcc_difference.estimate > 0, said
 
@@ -118,8 +118,8 @@ def _objections(evidence: Evidence, settings: GateSettings) -> list[str]:
     if evidence.mcc_difference.estimate < 0:
         found.append("The challenger is worse in the mean.")
     found += [
-        f"It is worse on app {s.app!r}: MCC {_signed(s.mcc_difference)}, {s.wins} sessions won and "
-        f"{s.losses} lost, one-sided p = {s.harm_p:.4f} after Holm."
+        f"It is worse on app {s.app!r}: MCC {_signed(s.mcc_difference)}, one-sided {_p(s.harm_p)} "
+        "after Holm."
         for s in evidence.slices
         if s.harm_p is not None and s.harm_p < settings.alpha
     ]
@@ -141,3 +141,7 @@ def _labels_to_win(evidence: Evidence, rule: Rule, alpha: float) -> int:
 def _signed(difference: Interval) -> str:
     bounds = f"95 % interval {difference.low:+.3f} to {difference.high:+.3f}"
     return f"{difference.estimate:+.3f} ({bounds})"
+
+
+def _p(value: float) -> str:
+    return f"p = {value:.4f}" if value >= 0.0001 else "p < 0.0001"
