@@ -6,9 +6,16 @@ Leaf module. Strings in, strings or findings out; the one idea is that nothing h
 import re
 import unicodedata
 
-# Bidirectional overrides and isolates reorder what a person sees; zero-width marks hide text.
+# Bidirectional overrides and isolates reorder what a person sees; zero-width marks, soft hyphens
+# and tag characters hide text from people that a model still reads.
 _INVISIBLE = dict.fromkeys(
-    [*range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x206A), 0xFEFF]
+    [
+        *(0x00AD, 0x061C, 0x180E, 0xFEFF),
+        *range(0x200B, 0x2010),
+        *range(0x202A, 0x202F),
+        *range(0x2060, 0x2070),
+        *range(0xE0000, 0xE0080),
+    ]
 )
 
 # Phrases that address a model instead of a person; each is a reason not to put a text in a prompt.
@@ -36,7 +43,8 @@ def visible(text: str) -> str:
 
 def quote(text: str, limit: int = 120) -> str:
     """One line of the text in quotation marks, `limit` characters at most; `…` marks a cut."""
-    line = " ".join(visible(text).split())
+    # What is quoted is at the start; a long text is not cleaned to its end.
+    line = " ".join(visible(text[: 8 * limit]).split())
     return f"“{line}”" if len(line) <= limit else f"“{line[: limit - 1].rstrip()}…”"
 
 
