@@ -1,0 +1,241 @@
+"""The doctor: what is configured, reachable and missing in a project, and what to do about it.
+
+A project folder in, findings out; the one idea is that looking makes nothing: a store that does not
+exist yet is said to be missing, and stays so.
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+import duckdb
+import sqlalchemy as sa
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from flywheel.errors import FlywheelError, WarehouseBusy
+from flywheel.metrics import load_metrics
+from flywheel.models.embedder import BUNDLED, model_folder
+from flywheel.settings import PROJECT_FILE
+from flywheel.store import Project, open_project, tables
+from flywheel.store.queries import schema_files
+from flywheel.store.warehouse import Warehouse
+
+State = Literal["ok", "warning", "problem"]
+
+# Tens of MB a day of 10,000 traces, and an adapter of some MB a retraining: a month, and an hour.
+LOW_DISK_GB, NO_DISK_GB = 5.0, 0.5
+# A process that holds the warehouse is reported, not waited for.
+WAREHOUSE_WAIT_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at; `remedy` says what to do where there is something to do."""
+
+    name: str
+    state: State
+    sentence: str
+    remedy: str = ""
+
+
+def examine(project_folder: Path) -> list[Finding]:
+    """What is configured, reachable and missing, what others stand on first."""
+    python = Finding("python", "ok", f"Python {'.'.join(map(str, sys.version_info[:3]))}")
+    try:
+        project = open_project(project_folder)
+    except FlywheelError as error:
+        return [python, Finding("settings", "problem", str(error), "correct it and look again")]
+    stores = (_settings, _disk, _artifacts, _ledger, _warehouse)
+    parts = (_metrics, _embedder, _torch, _dagster)
+    return [python, *(finding for look in (*stores, *parts) for finding in look(project))]
+
+
+def _settings(project: Project) -> Iterator[Finding]:
+    path = project.folder / PROJECT_FILE
+    if path.exists():
+        yield Finding("settings", "ok", f"{path} is valid")
+    else:
+        yield Finding(
+            "settings",
+            "warning",
+            f"{project.folder} has no {PROJECT_FILE}, so the defaults hold",
+            f"run `flywheel init {project.folder}`, or go to the project's folder",
+        )
+
+
+def _disk(project: Project) -> Iterator[Finding]:
+    free_gb = shutil.disk_usage(_existing(project.data_dir)).free / 1e9
+    sentence = f"{free_gb:.1f} GB free for {project.data_dir}"
+    if free_gb >= LOW_DISK_GB:
+        yield Finding("disk", "ok", sentence)
+    else:
+        state: State = "warning" if free_gb >= NO_DISK_GB else "problem"
+        yield Finding("disk", state, sentence, "make room, or set project.data_dir elsewhere")
+
+
+def _artifacts(project: Project) -> Iterator[Finding]:
+    root = project.stores.artifacts.root
+    if os.access(_existing(root), os.W_OK | os.X_OK):
+        yield Finding("artifacts", "ok", f"{root} can be written")
+    else:
+        yield Finding(
+            "artifacts",
+            "problem",
+            f"{root} cannot be written by this user",
+            "change its owner, or set artifacts.path",
+        )
+
+
+def _ledger(project: Project) -> Iterator[Finding]:
+    url = sa.make_url(project.stores.ledger.url)
+    shown = url.render_as_string(hide_password=True)
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
+        yield Finding("ledger", "ok", f"{shown} is made by the first import")
+        return
+    engine = sa.create_engine(url)
+    try:
+        with engine.connect() as connection:
+            present = MigrationContext.configure(connection).get_current_revision()
+            yield _ledger_version(shown, present)
+            if present:
+                yield _champions(connection)
+    except (sa.exc.DBAPIError, ModuleNotFoundError) as error:
+        why = str(getattr(error, "orig", error)).splitlines()[0]
+        yield Finding("ledger", "problem", f"{shown} cannot be read: {why}", "check ledger.url")
+    finally:
+        engine.dispose()
+
+
+def _ledger_version(shown: str, present: str | None) -> Finding:
+    migrations = ScriptDirectory(str(Path(tables.__file__).parent / "migrations"))
+    head = migrations.get_current_head()
+    if present == head:
+        return Finding("ledger", "ok", f"{shown} is reachable and at migration {head}")
+    known = {script.revision for script in migrations.walk_revisions()}
+    if present is None or present in known:
+        return Finding(
+            "ledger",
+            "warning",
+            f"{shown} is at migration {present or 'none'}, and the newest is {head}",
+            "nothing to do: the next command that writes to it brings it up to date",
+        )
+    return Finding(
+        "ledger",
+        "problem",
+        f"{shown} is at migration {present}, which this version does not know",
+        "install the version of flywheel-loop that wrote it, or a newer one",
+    )
+
+
+def _champions(connection: sa.Connection) -> Finding:
+    aliases = tables.aliases
+    rows = connection.execute(
+        sa.select(aliases.c.target, aliases.c.version)
+        .where(aliases.c.alias == "champion")
+        .order_by(aliases.c.target)
+    ).all()
+    named = ", ".join(f"{row.target} {row.version}" for row in rows)
+    return Finding("champion", "ok", named or "none promoted yet; the cold-start judge is in use")
+
+
+def _warehouse(project: Project) -> Iterator[Finding]:
+    given = project.stores.warehouse
+    if not given.path.exists():
+        yield Finding("warehouse", "ok", f"{given.path} is made by the first import")
+        return
+    patient = Warehouse(given.path, WAREHOUSE_WAIT_S, given.memory_limit_gb, given.threads)
+    try:
+        with patient.open() as connection:
+            traces, days, labels, schema = connection.rows("store/contents")[0]
+    except WarehouseBusy:
+        yield Finding(
+            "warehouse",
+            "warning",
+            f"{given.path} is in use by another process",
+            "look again when that run has ended",
+        )
+    except (duckdb.Error, OSError) as error:
+        yield Finding(
+            "warehouse",
+            "problem",
+            f"{given.path} cannot be opened: {str(error).splitlines()[0]}",
+            "move it away and run `flywheel warehouse rebuild`",
+        )
+    else:
+        yield _warehouse_version(given.path, int(str(schema)))
+        yield Finding("contents", "ok", f"{traces} traces of {days} days, {labels} labels")
+
+
+def _warehouse_version(path: Path, schema: int) -> Finding:
+    newest = int(schema_files()[-1].name.split("_")[0])
+    if schema <= newest:
+        return Finding("warehouse", "ok", f"{path} opens and has schema {schema}")
+    return Finding(
+        "warehouse",
+        "problem",
+        f"{path} has schema {schema}, and this version knows {newest}",
+        "install the version of flywheel-loop that wrote it, or a newer one",
+    )
+
+
+def _metrics(project: Project) -> Iterator[Finding]:
+    try:
+        metrics = load_metrics(project.metrics_dir)
+    except (FlywheelError, OSError) as error:
+        yield Finding("metrics", "problem", str(error), "correct the file, or take it away")
+    else:
+        names = ", ".join(metric.name for metric in metrics)
+        yield Finding("metrics", "ok", f"{len(metrics)} by code: {names}")
+
+
+def _embedder(project: Project) -> Iterator[Finding]:
+    name = project.settings.judge.embedder
+    if name != BUNDLED and not Path(name).is_dir():
+        yield Finding("embedder", "ok", f"{name} is taken from the model hub on first use")
+        return
+    try:
+        folder = model_folder(name)
+    except (FlywheelError, OSError, ModuleNotFoundError) as error:
+        yield Finding("embedder", "problem", str(error), "reinstall flywheel-loop")
+        return
+    if not any(folder.glob("*.safetensors")):
+        remedy = "save the model as safetensors; pickled weights are not loaded"
+        yield Finding("embedder", "problem", f"{folder} has no .safetensors weights", remedy)
+        return
+    verified = ", weights as tested" if name == BUNDLED else ""
+    yield Finding("embedder", "ok", f"{name} in {folder}{verified}")
+
+
+def _torch(project: Project) -> Iterator[Finding]:
+    import torch
+
+    threads, cores = project.settings.compute.threads, os.cpu_count() or 1
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    sentence = f"torch {torch.__version__} on {device}, {threads} of {cores} cores"
+    if threads < cores or cores == 1:
+        yield Finding("torch", "ok", sentence)
+    else:
+        # One embedding on a busy machine: 1,000 ms with as many threads as cores, 40 ms with one.
+        remedy = f"set compute.threads to {cores - 1} unless nothing else runs here"
+        yield Finding("torch", "warning", sentence, remedy)
+
+
+def _dagster(_: Project) -> Iterator[Finding]:
+    try:
+        found = f"dagster {version('dagster')}, dagster-webserver {version('dagster-webserver')}"
+    except PackageNotFoundError as error:
+        sentence = f"{error.name} is not installed; `flywheel loop` works without it"
+        yield Finding("dagster", "warning", sentence, "pip install flywheel-loop")
+    else:
+        yield Finding("dagster", "ok", found)
+
+
+def _existing(path: Path) -> Path:
+    """The folder itself, or the nearest one above it that exists."""
+    return next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
