@@ -10,14 +10,16 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
+from flywheel.errors import NotFound
 from flywheel.judge.calibration import Calibration
 from flywheel.judge.prototypes import name_code
-from flywheel.judge.reactions import Floats, Reaction, reactions_of, worst_of_each
-from flywheel.records import TIERS, Conversation, ReasonCode, Tier, Verdict
+from flywheel.judge.reactions import Floats, Pooling, Reaction, reactions_of, stand_ins
+from flywheel.records import Conversation, ReasonCode, Tier, Verdict
 from flywheel.safety import quote
 from flywheel.traces.conversations import InputLevers
 
@@ -36,6 +38,10 @@ class ReactionModel(Protocol):
     @property
     def version(self) -> str:
         """Hash of everything its logits depend on."""
+
+    @property
+    def pooling(self) -> Pooling:
+        """Which reaction stands for its trace."""
 
     def read(self, reactions: Sequence[Reaction]) -> tuple[Floats, Floats]:
         """Logits of shape (n,), and scores of shape (n, 8) in the order of REASON_CODES."""
@@ -64,11 +70,13 @@ NO_EXAMPLES = Examples(0.0, ())
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """The tiers of a judge, cheapest first; `best` is read on sampled traces, the first on all."""
+    """The tiers of a judge, cheapest first; the first reads all traces, `best` the
+    sampled ones."""
 
     models: Mapping[Tier, ReactionModel]
     calibrations: Mapping[Tier, Calibration]
     levers: InputLevers
+    best: Tier
 
     @property
     def version(self) -> str:
@@ -78,13 +86,14 @@ class Judge:
                 "models": {tier: model.version for tier, model in self.models.items()},
                 "calibrations": {tier: asdict(c) for tier, c in self.calibrations.items()},
                 "levers": asdict(self.levers),
+                "best": self.best,
             }
         )
 
-    @property
-    def best(self) -> Tier:
-        """The highest tier that this judge has."""
-        return max(self.models, key=TIERS.index)
+    def require(self, tier: Tier) -> None:
+        """Raises NotFound where this judge has no such tier."""
+        if tier not in self.models:
+            raise NotFound("tier of this judge", tier, list(self.models))
 
     def tier_version(self, tier: Tier) -> str:
         """What the rows of one tier name as their judge version."""
@@ -96,7 +105,7 @@ class Judge:
         if not reactions:
             return [None] * len(conversations)
         logits, codes = self.models[tier].read(reactions)
-        worst = worst_of_each(reactions, logits, len(conversations))
+        chosen = stand_ins(reactions, logits, len(conversations), self.models[tier].pooling)
         return [
             None
             if i < 0
@@ -106,7 +115,7 @@ class Judge:
                 name_code(codes[i], is_error=True),
                 name_code(codes[i], is_error=False),
             )
-            for i in worst
+            for i in chosen
         ]
 
     def verdicts(
@@ -151,6 +160,14 @@ def _verdict(
         tier,
         few_shot_ids,
     )
+
+
+def array_fingerprint(arrays: Sequence[NDArray[Any]], *names: str) -> str:
+    """Short hash of the bytes of arrays, and of names."""
+    digest = hashlib.sha256(json.dumps(names).encode())
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:12]
 
 
 def fingerprint(value: object) -> str:

@@ -4,6 +4,7 @@ A file of turns in, two small models out: one over hashed words, one over embedd
 the reason code of any reaction later on, whatever judged it.
 """
 
+import hashlib
 import json
 from functools import cache
 from pathlib import Path
@@ -25,6 +26,12 @@ def prototypes() -> list[tuple[ReasonCode, str]]:
     """All prototype turns with their reason codes."""
     rows = [json.loads(line) for line in _FILE.read_text(encoding="utf-8").splitlines()]
     return [(row["reason_code"], row["text"]) for row in rows]
+
+
+@cache
+def prototypes_version() -> str:
+    """Short hash of the prototypes' file."""
+    return hashlib.sha256(_FILE.read_bytes()).hexdigest()[:12]
 
 
 IS_ERROR = np.array([code in ERROR_CODES for code in REASON_CODES])

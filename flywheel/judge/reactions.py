@@ -1,11 +1,12 @@
 """What is judged: a user's turn that follows an assistant's, with the turns around it.
 
 Conversations in, `Reaction` rows out. A perceived error shows in how a person reacts, so each
-reaction is judged by itself and the trace takes the worst of them.
+reaction is judged by itself, and one of them stands for the trace.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,9 @@ from numpy.typing import NDArray
 from flywheel.records import Conversation
 
 Floats = NDArray[np.float64]
+
+# Which reaction stands for its trace: the last one, or the one most like an error.
+Pooling = Literal["last", "worst"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +56,19 @@ def reactions_of(conversations: Sequence[Conversation]) -> list[Reaction]:
     return found
 
 
-def worst_of_each(
-    reactions: Sequence[Reaction], logits: Floats, n_conversations: int
+def stand_ins(
+    reactions: Sequence[Reaction], logits: Floats, n_conversations: int, pooling: Pooling
 ) -> NDArray[np.int64]:
-    """Index of the reaction with the highest logit of each conversation, the later one on a tie.
+    """Index of the reaction that stands for each conversation; of equals, the later one.
 
     Shape (n_conversations,), -1 where a conversation has no reaction.
     """
-    worst = np.full(n_conversations, -1, np.int64)
+    chosen = np.full(n_conversations, -1, np.int64)
     owners = np.fromiter((r.conversation for r in reactions), np.int64, len(reactions))
-    # Ascending by logit, stable: what is written last stays.
-    order = np.argsort(logits, kind="stable")
-    worst[owners[order]] = order
-    return worst
+    # Ascending and stable: what is written last stays.
+    order = np.arange(len(reactions)) if pooling == "last" else np.argsort(logits, kind="stable")
+    chosen[owners[order]] = order
+    return chosen
 
 
 def _before(conversation: Conversation, index: int, role: str) -> int:

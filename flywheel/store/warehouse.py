@@ -7,6 +7,7 @@ closed in turn.
 """
 
 import fcntl
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -105,6 +106,27 @@ class Warehouse:
             finally:
                 raw.close()
 
+    def publish(self, target: Path) -> None:
+        """Put a copy at `target` for other readers, whole or not at all."""
+        scratch = target.with_name(f".{target.name}.new")
+        scratch.unlink(missing_ok=True)
+        with self.open() as connection:
+            connection.raw.execute(f"attach {_literal(scratch)} as published")
+            connection.raw.execute("copy from database warehouse to published")
+            connection.raw.execute("detach published")
+        os.replace(scratch, target)
+
+    def set_aside(self) -> Path | None:
+        """Rename the file so that the next opening starts anew; where it went, if there was one."""
+        with self._alone():
+            if not self.path.exists():
+                return None
+            with_write_ahead_log = self.path.with_name(self.path.name + ".wal")
+            aside = self.path.with_name(f"{self.path.stem}.before-rebuild{self.path.suffix}")
+            os.replace(self.path, aside)
+            with_write_ahead_log.unlink(missing_ok=True)
+            return aside
+
     @contextmanager
     def _alone(self) -> Iterator[None]:
         lock_path = self.path.with_name(self.path.name + ".lock")
@@ -134,3 +156,7 @@ def _migrate(raw: duckdb.DuckDBPyConnection) -> None:
         raw.execute(file.read_text(encoding="utf-8"))
         raw.execute("insert into schema_version values (?, ?)", [version, file.stem])
         raw.execute("commit")
+
+
+def _literal(path: Path) -> str:
+    return "'" + str(path).replace("'", "''") + "'"

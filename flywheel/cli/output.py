@@ -1,0 +1,101 @@
+"""What commands say: data on stdout, words on stderr, JSON where a program reads.
+
+Reports in, text out; the one idea is that a person and a program are told the same.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+words = Console(stderr=True, highlight=False, soft_wrap=True)
+paper = Console(highlight=False, soft_wrap=True)
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON value on stdout.")
+
+
+def plain(value: Any) -> Any:  # noqa: ANN401  # whatever a report holds
+    """A report as values that JSON can hold; days and times in ISO form."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and value != value:
+        return None
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+
+
+def emit(report: object, as_json: bool) -> None:
+    """Print a report: JSON on request, else one `name  value` line a field."""
+    value = plain(report)
+    if as_json:
+        click.echo(json.dumps(value, ensure_ascii=False))
+    elif isinstance(value, dict):
+        width = max((len(key) for key in value), default=0)
+        for key, item in value.items():
+            click.echo(f"{key:<{width}}  {_short(item)}")
+    else:
+        for item in value:
+            click.echo(_short(item))
+
+
+def emit_rows(columns: Sequence[str], rows: Sequence[Sequence[object]], as_json: bool) -> None:
+    """Print rows: a JSON list of objects on request, else a table."""
+    if as_json:
+        click.echo(
+            json.dumps(
+                [dict(zip(columns, plain(list(row)), strict=True)) for row in rows],
+                ensure_ascii=False,
+            )
+        )
+        return
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*(_short(plain(item)) for item in row))
+    paper.print(table)
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator["Bar"]:
+    """A progress bar on stderr where a person watches; silent in a pipe."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=words, transient=True, disable=not words.is_terminal) as bars:
+        yield Bar(bars, what)
+
+
+class Bar:
+    """A bar that stages call as `bar(done, total)`; `say` renames it."""
+
+    def __init__(self, bars: Progress, what: str):
+        self._bars = bars
+        self._task = bars.add_task(what, total=None)
+
+    def __call__(self, done: int, total: int) -> None:
+        self._bars.update(self._task, completed=done, total=total)
+
+    def say(self, what: str) -> None:
+        """Begin the next piece of work under another name."""
+        self._bars.reset(self._task, description=what, total=None)
+
+
+def _short(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_short(item)}" for key, item in value.items()) or "none"
+    if isinstance(value, list):
+        return ", ".join(_short(item) for item in value) or "none"
+    return "-" if value is None else str(value)

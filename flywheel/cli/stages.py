@@ -1,0 +1,161 @@
+"""The stages with few verbs: metrics, queue, corrections, quality, retrieval, warehouse."""
+
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from flywheel.cli.output import as_json, emit, emit_rows, progress_bar, words
+from flywheel.store import open_project
+
+_DAY = click.DateTime(["%Y-%m-%d"])
+
+
+@click.group()
+def metrics() -> None:
+    """Scores by code: a metric is a file."""
+
+
+@metrics.command("list")
+@as_json
+@click.pass_obj
+def list_metrics(folder: Path, as_json: bool) -> None:
+    """Every metric, bundled and the project's own."""
+    from flywheel.metrics import load_metrics
+
+    found = load_metrics(open_project(folder).metrics_dir)
+    emit_rows(
+        ["name", "version", "level", "direction", "owner", "review due"],
+        [(m.name, m.version, m.level, m.direction, m.owner, m.review_due) for m in found],
+        as_json,
+    )
+
+
+@metrics.command("run")
+@click.argument("name")
+@click.option("--day", type=_DAY, required=True, help="UTC day.")
+@as_json
+@click.pass_obj
+def run_one(folder: Path, name: str, day: datetime, as_json: bool) -> None:
+    """Run one metric over a day and print its rows; nothing is stored."""
+    from flywheel.errors import NotFound
+    from flywheel.metrics import load_metrics, run_metric
+
+    project = open_project(folder)
+    by_name = {metric.name: metric for metric in load_metrics(project.metrics_dir)}
+    if name not in by_name:
+        raise NotFound("metric", name, list(by_name))
+    rows = run_metric(project.stores, by_name[name], day.date())
+    emit_rows(rows.column_names, [list(row.values()) for row in rows.to_pylist()], as_json)
+
+
+@click.group()
+def queue() -> None:
+    """What people should look at, and why."""
+
+
+@queue.command("list")
+@click.option("--limit", default=10, show_default=True, help="Items shown.")
+@as_json
+@click.pass_obj
+def list_queue(folder: Path, limit: int, as_json: bool) -> None:
+    """The open items, the most urgent first."""
+    from flywheel.queue import open_items
+
+    total, items = open_items(open_project(folder).stores, limit)
+    emit_rows(
+        ["priority", "reason", "probability", "app", "trace", "why"],
+        [(i.priority, i.reason, i.probability, i.app, i.trace_id, i.why) for i in items],
+        as_json,
+    )
+    words.print(f"{len(items)} of {total} open items")
+
+
+@click.group()
+def corrections() -> None:
+    """Labels and better answers, from the decisions that stand."""
+
+
+@corrections.command("derive")
+@as_json
+@click.pass_obj
+def derive(folder: Path, as_json: bool) -> None:
+    """Bring decisions into the warehouse and work out labels, corrections and splits."""
+    from flywheel.corrections import derive_labels
+
+    emit(derive_labels(open_project(folder).stores), as_json)
+
+
+@click.group()
+def quality() -> None:
+    """Rates that can be believed, with their intervals."""
+
+
+@quality.command("estimate")
+@click.option("--app", help="One application; all of them otherwise.")
+@click.option("--from", "first", type=_DAY, help="First UTC day.")
+@click.option("--to", "last", type=_DAY, help="Last UTC day.")
+@as_json
+@click.pass_obj
+def estimate(
+    folder: Path, app: str | None, first: datetime | None, last: datetime | None, as_json: bool
+) -> None:
+    """The rate of perceived errors, from people's audit labels and the judge together."""
+    from flywheel.quality import estimate_rates
+
+    rates = estimate_rates(
+        open_project(folder).stores,
+        app,
+        first.date() if first else None,
+        last.date() if last else None,
+    )
+    emit_rows(
+        ["app", "method", "traces", "labels", "rate", "low", "high"],
+        [(r.app, r.method, r.n_traces, r.n_labels, r.estimate, r.low, r.high) for r in rates],
+        as_json,
+    )
+
+
+@click.group()
+def retrieval() -> None:
+    """The index of corrections."""
+
+
+@retrieval.command("update")
+@as_json
+@click.pass_obj
+def update(folder: Path, as_json: bool) -> None:
+    """Add what is new to the index and remove what no longer stands."""
+    from flywheel.loop import embedder_of, levers_of
+    from flywheel.retrieval import update_index
+
+    project = open_project(folder)
+    emit(update_index(project.stores, embedder_of(project), levers_of(project)), as_json)
+
+
+@click.group()
+def warehouse() -> None:
+    """The analytic store, which can always be rebuilt."""
+
+
+@warehouse.command()
+@as_json
+@click.pass_obj
+def rebuild(folder: Path, as_json: bool) -> None:
+    """Make the warehouse again from the ledger and the artifacts; the old one is kept aside."""
+    from flywheel.loop import rebuild_warehouse
+
+    with progress_bar("rebuild"):
+        report = rebuild_warehouse(open_project(folder))
+    emit(report, as_json)
+
+
+@warehouse.command()
+@click.option("--out", type=click.Path(path_type=Path), help="Or warehouse.published.duckdb.")
+@click.pass_obj
+def publish(folder: Path, out: Path | None) -> None:
+    """Publish a copy for notebooks and other readers, who never block a run."""
+    project = open_project(folder)
+    target = out or project.data_dir / "warehouse.published.duckdb"
+    project.stores.warehouse.publish(target)
+    click.echo(target)

@@ -1,0 +1,150 @@
+"""The whole loop on the bundled sample: 300 conversations, a cold judge, people, a retrained judge.
+
+A new project in, a table out: each tier before and after, on the holdout, with intervals, and what
+the gate said. The sample is small on purpose, so a refusal is the outcome to expect.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Protocol
+
+from flywheel.errors import BadInput
+from flywheel.judge.evaluation import evaluate_judge
+from flywheel.judge.judge import Judge
+from flywheel.loop import embedder_of, judge_of, learn, levers_of, retrain, run_day
+from flywheel.models.embedder import Embedder
+from flywheel.queue import queued_traces
+from flywheel.records import LabelledConversation, split_of
+from flywheel.registry import alias_of
+from flywheel.retrieval import update_index
+from flywheel.review import import_decisions
+from flywheel.settings import PROJECT_FILE
+from flywheel.statistics import JudgeCard, auc_difference
+from flywheel.store import Project, open_project
+from flywheel.traces.importing import days_with_traces, import_file
+from flywheel.training.challenger import TARGET, judge_in
+
+SETTINGS = """# The demo's settings; see the README for all of them.
+[project]
+name = "flywheel-demo"
+first_day = "2026-03-02"
+"""
+COLUMNS = ("tier", "judge", "ROC AUC", "accuracy", "TPR", "TNR", "MCC")
+_RATES = ("roc_auc", "accuracy", "tpr", "tnr", "mcc")
+
+
+class Watcher(Protocol):
+    """Who is shown how far the demo is."""
+
+    def __call__(self, done: int, total: int) -> None:
+        """Another step is done."""
+
+    def say(self, what: str) -> None:
+        """Another piece of work begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoReport:
+    """The table of the judges on the holdout, and the sentences that go with it."""
+
+    columns: Sequence[str]
+    table: list[tuple[str, ...]]
+    sentences: list[str]
+
+
+def run_demo(folder: Path, watcher: Watcher) -> DemoReport:
+    """Make a project in `folder`, run every stage over the sample's days, retrain and gate.
+
+    Raises BadInput where the folder already holds something else.
+    """
+    project = _new_project(folder)
+    with as_file(files("flywheel.sample")) as sample:
+        watcher.say("import")
+        imported = import_file(project.stores, sample / "traces.jsonl")
+        before = judge_of(project)
+        _run_days(project, watcher, "cold judge")
+        entered = _enter_decisions(project, sample / "decisions.jsonl")
+    learned = learn(project)
+    watcher.say("index")
+    index = update_index(project.stores, embedder_of(project), levers_of(project))
+    watcher.say("retrain and gate")
+    verdict = retrain(project, watcher)
+    challenger = alias_of(project.stores.ledger, TARGET, "challenger")
+    after = judge_in(project.stores, challenger.version, embedder_of(project)) if challenger else before
+    watcher.say("evaluate")
+    table, differences = _compare(project, before, after)
+    return DemoReport(
+        COLUMNS,
+        table,
+        [
+            f"{imported.new} conversations over {len(days_with_traces(project.stores))} days; "
+            f"{entered} decisions entered, {learned.positives} of them perceived errors; "
+            f"{index.total} in the index of corrections.",
+            *differences,
+            f"Gate: {verdict.why}",
+            f"The project stands in {folder}. Next: cd {folder}; flywheel queue list; "
+            "flywheel quality estimate; flywheel registry list; flywheel up",
+        ],
+    )
+
+
+def _new_project(folder: Path) -> Project:
+    if (folder / PROJECT_FILE).exists():
+        raise BadInput(
+            f"{folder} already holds a project; remove it, or name another with --dir"
+        )
+    (folder / "metrics").mkdir(parents=True, exist_ok=True)
+    (folder / PROJECT_FILE).write_text(SETTINGS, encoding="utf-8")
+    return open_project(folder)
+
+
+def _run_days(project: Project, watcher: Watcher, what: str) -> None:
+    watcher.say(what)
+    days = days_with_traces(project.stores)
+    for number, day in enumerate(days):
+        run_day(project, day)
+        watcher(number + 1, len(days))
+
+
+def _enter_decisions(project: Project, path: Path) -> int:
+    """Decisions as they come with the sample: what the queue drew, and all of the holdout.
+
+    The holdout's enter as audit decisions, since every one of its traces is taken.
+    """
+    drawn = queued_traces(project.stores.ledger)
+    rows = []
+    users = _users(project)
+    for line in path.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        if split_of(*users[row["trace_id"]]) == "holdout":
+            rows.append(row | {"is_audit": True, "draw_probability": 1.0})
+        elif row["trace_id"] in drawn:
+            rows.append(row)
+    chosen = project.data_dir / "demo-decisions.jsonl"
+    chosen.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return import_decisions(project.stores, chosen).new
+
+
+def _users(project: Project) -> dict[str, tuple[str, str | None]]:
+    with project.stores.warehouse.open() as connection:
+        rows = connection.run("traces/owners").fetchall()
+    return {trace_id: (session_id, user_id) for trace_id, session_id, user_id in rows}
+
+
+def _compare(
+    project: Project, before: Judge, after: Judge
+) -> tuple[list[tuple[str, ...]], list[str]]:
+    holdout = holdout_of(project.stores, levers_of(project))
+    table, sentences = [], []
+    for name, judge in (("before", before), ("after", after)):
+        for tier in judge.models:
+            table.append((tier, name, *_rates(evaluate_judge(judge, tier, holdout))))
+    return table, sentences
+
+
+def _rates(card: JudgeCard) -> list[str]:
+    shown = [card.rates[name] for name in _RATES]
+    return [f"{r.estimate:.2f} [{r.low:.2f}, {r.high:.2f}]" for r in shown]

@@ -1,0 +1,167 @@
+"""The stages in order, in one process: what Dagster does asset by asset, without Dagster.
+
+A project in, a report out; the one idea is that every step reads the version that is current when it
+starts, and that running it again changes nothing that is done.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+from flywheel.corrections import LabelReport, derive_labels
+from flywheel.errors import NotEnough
+from flywheel.gate import GateVerdict, judge_challenger
+from flywheel.judge.cold_start import cold_start_judge
+from flywheel.judge.files import load_judge
+from flywheel.judge.judge import Judge
+from flywheel.judge.scoring import JudgeReport, Progress, no_progress, score_day
+from flywheel.metrics import load_metrics, score_day_by_code
+from flywheel.models.embedder import Embedder, load_embedder
+from flywheel.quality import write_quality_report
+from flywheel.queue import QueueReport, fill_queue
+from flywheel.registry import alias_of, promote, register, set_alias
+from flywheel.retrieval import few_shots_for_day, update_index
+from flywheel.store import Project
+from flywheel.store.snapshots import restore_all
+from flywheel.traces.conversations import InputLevers
+from flywheel.traces.importing import days_with_traces, load_imports
+from flywheel.traces.sampling import sample_day
+from flywheel.training.challenger import (
+    TARGET,
+    judge_in,
+    labels_since_training,
+    train_challenger,
+)
+from flywheel.training.dataset import take_training_set
+
+ACTOR = "pipeline"
+
+
+@dataclass(slots=True)
+class LoopReport:
+    """What each stage did; `retraining` says in a sentence why it ran or did not."""
+
+    days: list[date] = field(default_factory=list)
+    traces: int = 0
+    scored: int = 0
+    not_eligible: int = 0
+    flagged: int = 0
+    drawn: int = 0
+    labels: int = 0
+    examples: int = 0
+    retraining: str = ""
+
+
+def embedder_of(project: Project) -> Embedder:
+    """The project's embedder; the same object for the whole process."""
+    return load_embedder(project.settings.judge.embedder, project.settings.compute.threads)
+
+
+def levers_of(project: Project) -> InputLevers:
+    """What of a turn the project's judges are given."""
+    settings = project.settings.judge
+    return InputLevers(settings.max_message_chars, tuple(settings.strip_markers))
+
+
+def judge_of(project: Project, folder: Path | None = None) -> Judge:
+    """The judge in `folder`, else the champion, else the one that needs no labels."""
+    embedder = embedder_of(project)
+    if folder is not None:
+        return load_judge(folder, embedder)
+    champion = alias_of(project.stores.ledger, TARGET, "champion")
+    if champion is None:
+        return cold_start_judge(embedder, levers_of(project))
+    return judge_in(project.stores, champion.version, embedder)
+
+
+def run_loop(
+    project: Project, days: Sequence[date] | None = None, progress: Progress = no_progress
+) -> LoopReport:
+    """Every stage in order over these days, or over all that have traces; then what is learnt."""
+    load_imports(project.stores)
+    report = LoopReport(list(days or days_with_traces(project.stores)))
+    for number, day in enumerate(report.days):
+        judged, queued = run_day(project, day)
+        report.traces += judged.attempted
+        report.scored += next(iter(judged.scored.values()))
+        report.not_eligible += sum(judged.skipped.values())
+        report.flagged += judged.flagged
+        report.drawn += queued.drawn
+        progress(number + 1, len(report.days))
+    labels = learn(project)
+    report.labels = labels.labels
+    report.examples = update_index(project.stores, embedder_of(project), levers_of(project)).total
+    report.retraining = retrain_if_due(project, progress)
+    return report
+
+
+def run_day(project: Project, day: date) -> tuple[JudgeReport, QueueReport]:
+    """The daily stages of one day, from its sample to its review queue."""
+    stores, settings = project.stores, project.settings
+    sample_day(stores, day, settings.sampling.rate, settings.sampling.min_per_stratum)
+    score_day_by_code(stores, load_metrics(project.metrics_dir), day)
+    few_shots_for_day(
+        stores, embedder_of(project), settings.retrieval, levers_of(project), day
+    )
+    judged = score_day(stores, judge_of(project), day)
+    return judged, fill_queue(stores, settings.queue, day)
+
+
+def learn(project: Project) -> LabelReport:
+    """What people decided becomes labels, and the estimates follow."""
+    report = derive_labels(project.stores)
+    write_quality_report(project.stores)
+    return report
+
+
+def retrain_if_due(project: Project, progress: Progress = no_progress) -> str:
+    """Train and gate a challenger where enough new labels stand; a sentence on what happened."""
+    need = project.settings.training.min_corrections
+    new = labels_since_training(project.stores).count
+    if new < need:
+        return f"no retraining: {new} new labels, {need - new} more are needed"
+    try:
+        verdict = retrain(project, progress)
+    except NotEnough as reason:
+        return f"no retraining: {reason}"
+    return verdict.why
+
+
+def retrain(project: Project, progress: Progress = no_progress) -> GateVerdict:
+    """Train a challenger on all labels outside the holdout, and let the gate decide."""
+    stores, settings, embedder = project.stores, project.settings, embedder_of(project)
+    champion = judge_of(project)
+    training_set = take_training_set(stores, levers_of(project))
+    made = train_challenger(
+        stores,
+        training_set,
+        embedder,
+        levers_of(project),
+        settings.training,
+        champion.version,
+        progress,
+    )
+    register(
+        stores.ledger, TARGET, made.version, made.manifest, made.version, champion.version, ACTOR
+    )
+    set_alias(stores.ledger, TARGET, "challenger", made.version, ACTOR, "newest training")
+    verdict = judge_challenger(stores, champion, made.judge, settings.gate)
+    if verdict.passed and settings.gate.promotion == "auto":
+        promote(stores.ledger, TARGET, made.version, ACTOR, verdict.why)
+    return verdict
+
+
+def rebuild_warehouse(project: Project) -> dict[str, int]:
+    """Make the warehouse again from imports, snapshots and decisions; the old file is kept aside."""
+    stores = project.stores
+    stores.warehouse.set_aside()
+    imports = load_imports(stores)
+    partitions = restore_all(stores)
+    labels = derive_labels(stores)
+    return {
+        "imports": len(imports),
+        "traces": sum(report.new for report in imports),
+        "partitions": partitions,
+        "labels": labels.labels,
+    }

@@ -1,0 +1,18 @@
+-- One row a label of a trace that is still as it was labelled, outside the holdout.
+select
+    l.correction_id,
+    l.trace_id,
+    l.content_hash,
+    l.app,
+    l.session_id,
+    l.user_id,
+    l.split,
+    l.perceived_error,
+    l.reason_code,
+    l.evidence_turn,
+    l.draw_probability
+from labels as l
+inner join traces as t
+    on t.trace_id = l.trace_id and t.content_hash = l.content_hash and t.is_current
+where l.split <> 'holdout'
+order by l.trace_id
