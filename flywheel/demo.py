@@ -12,20 +12,20 @@ from pathlib import Path
 from typing import Protocol
 
 from flywheel.errors import BadInput
-from flywheel.judge.evaluation import evaluate_judge
+from flywheel.gate.holdout import TARGET, holdout_of
+from flywheel.judge.evaluation import probabilities
 from flywheel.judge.judge import Judge
 from flywheel.loop import embedder_of, judge_of, learn, levers_of, retrain, run_day
-from flywheel.models.embedder import Embedder
 from flywheel.queue import queued_traces
 from flywheel.records import LabelledConversation, split_of
 from flywheel.registry import alias_of
 from flywheel.retrieval import update_index
 from flywheel.review import import_decisions
 from flywheel.settings import PROJECT_FILE
-from flywheel.statistics import JudgeCard, auc_difference
+from flywheel.statistics import JudgeCard, auc_difference, judge_card
 from flywheel.store import Project, open_project
 from flywheel.traces.importing import days_with_traces, import_file
-from flywheel.training.challenger import TARGET, judge_in
+from flywheel.training.challenger import judge_in
 
 SETTINGS = """# The demo's settings; see the README for all of them.
 [project]
@@ -73,9 +73,12 @@ def run_demo(folder: Path, watcher: Watcher) -> DemoReport:
     watcher.say("retrain and gate")
     verdict = retrain(project, watcher)
     challenger = alias_of(project.stores.ledger, TARGET, "challenger")
-    after = judge_in(project.stores, challenger.version, embedder_of(project)) if challenger else before
+    after = (
+        judge_in(project.stores, challenger.version, embedder_of(project)) if challenger else before
+    )
     watcher.say("evaluate")
-    table, differences = _compare(project, before, after)
+    holdout = holdout_of(project.stores, levers_of(project))
+    table, differences = _compare(holdout, before, after)
     return DemoReport(
         COLUMNS,
         table,
@@ -84,7 +87,7 @@ def run_demo(folder: Path, watcher: Watcher) -> DemoReport:
             f"{entered} decisions entered, {learned.positives} of them perceived errors; "
             f"{index.total} in the index of corrections.",
             *differences,
-            f"Gate: {verdict.why}",
+            "Gate: " + " ".join(verdict.why),
             f"The project stands in {folder}. Next: cd {folder}; flywheel queue list; "
             "flywheel quality estimate; flywheel registry list; flywheel up",
         ],
@@ -93,9 +96,7 @@ def run_demo(folder: Path, watcher: Watcher) -> DemoReport:
 
 def _new_project(folder: Path) -> Project:
     if (folder / PROJECT_FILE).exists():
-        raise BadInput(
-            f"{folder} already holds a project; remove it, or name another with --dir"
-        )
+        raise BadInput(f"{folder} already holds a project; remove it, or name another with --dir")
     (folder / "metrics").mkdir(parents=True, exist_ok=True)
     (folder / PROJECT_FILE).write_text(SETTINGS, encoding="utf-8")
     return open_project(folder)
@@ -135,14 +136,29 @@ def _users(project: Project) -> dict[str, tuple[str, str | None]]:
 
 
 def _compare(
-    project: Project, before: Judge, after: Judge
+    holdout: Sequence[LabelledConversation], before: Judge, after: Judge
 ) -> tuple[list[tuple[str, ...]], list[str]]:
-    holdout = holdout_of(project.stores, levers_of(project))
-    table, sentences = [], []
+    table: list[tuple[str, ...]] = []
+    sentences: list[str] = []
+    truth, groups = [row.perceived_error for row in holdout], [row.group for row in holdout]
+    old = probabilities(before, before.best, holdout)
     for name, judge in (("before", before), ("after", after)):
         for tier in judge.models:
-            table.append((tier, name, *_rates(evaluate_judge(judge, tier, holdout))))
-    return table, sentences
+            given = probabilities(judge, tier, holdout)
+            best = " *" if tier == judge.best else ""
+            card = judge_card(truth, given.tolist(), groups)
+            table.append((tier + best, name, *_rates(card)))
+            if name == "after":
+                gain = auc_difference(truth, old.tolist(), given.tolist(), groups)
+                sentences.append(
+                    f"ROC AUC of {tier}, after, minus {before.best}, before: "
+                    f"{gain.estimate:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}]."
+                )
+    return table, [
+        f"Holdout: {len(holdout)} conversations, {sum(truth)} of them perceived errors; intervals "
+        "are 95 %, by user; * marks the tier that a judge goes by.",
+        *sentences,
+    ]
 
 
 def _rates(card: JudgeCard) -> list[str]:

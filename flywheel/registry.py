@@ -6,15 +6,18 @@ The judge reads the alias when a run starts, so a new champion works from the ne
 """
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 import sqlalchemy as sa
 
 from flywheel.errors import BadInput, NotFound, Refused
 from flywheel.gate import GateVerdict, verdicts_of
 from flywheel.settings import GateSettings
+from flywheel.store import Stores
 from flywheel.store.ledger import Ledger, now, record_action
 from flywheel.store.tables import aliases, audit_log, versions
 
@@ -149,7 +152,7 @@ def follow_verdict(
     withdrawn = {move.previous for move in moves if move.action == "rollback"}
     if settings.promotion != "auto" or not verdict.passed:
         return None
-    if champion != verdict.champion or verdict.challenger in withdrawn:
+    if champion not in (None, verdict.champion) or verdict.challenger in withdrawn:
         return None
     return promote(ledger, target, verdict.challenger, actor, verdict.why[-1])
 
@@ -171,6 +174,22 @@ def list_versions(ledger: Ledger, target: str) -> list[Version]:
     """Every version of a target with its aliases and last gate verdict, newest first."""
     with ledger.begin() as connection:
         return _versions(connection, target)
+
+
+def export_version(stores: Stores, target: str, name: str, out: Path) -> Path:
+    """Copy the files of a version, or of the carrier of an alias, to a new folder.
+
+    Raises BadInput where `out` exists or the version has no files, NotFound as `promote` does.
+    """
+    if out.exists():
+        raise BadInput(f"{out} exists already; name a new folder")
+    with stores.ledger.begin() as connection:
+        carrier = _carrier(connection, target, name)
+        version = _version_of(connection, target, carrier or name)
+    if version.artifact is None:
+        raise BadInput(f"{version.version} has no files to export")
+    shutil.copytree(stores.artifacts.path(f"{target}s", version.artifact), out)
+    return out
 
 
 def history(ledger: Ledger, target: str) -> list[AliasMove]:

@@ -84,6 +84,7 @@ class Bar:
         self._task = bars.add_task(what, total=None)
 
     def __call__(self, done: int, total: int) -> None:
+        """So much of so many is done."""
         self._bars.update(self._task, completed=done, total=total)
 
     def say(self, what: str) -> None:

@@ -26,7 +26,15 @@ def list_(folder: Path, as_json: bool) -> None:
     versions = list_versions(open_project(folder).stores.ledger, _TARGET)
     emit_rows(
         ["version", "aliases", "created", "gate"],
-        [(v.version, v.aliases, v.created_at, v.last_verdict) for v in versions],
+        [
+            (
+                v.version,
+                v.aliases,
+                v.created_at,
+                " ".join(v.verdict.why) if v.verdict else "never a challenger",
+            )
+            for v in versions
+        ],
         as_json,
     )
 

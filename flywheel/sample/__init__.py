@@ -1,1 +1,1 @@
-"""The bundled sample: 300 conversations written for this project, and a reviewer's decisions on each."""
+"""The bundled sample: 300 conversations written for it, and a reviewer's decision on each."""
