@@ -26,6 +26,8 @@ HOST = "127.0.0.1"
 GRACE_S = 65.0
 KILL_S = 5.0
 _POLL_S = 0.5
+# `dg dev`, which it speaks for, is a tool for developers and no part of the installation.
+_WITHOUT_ADVICE = "ignore:Function `dev_command` is superseded"
 
 
 def run_up(project_folder: Path, port: int = 3000) -> int:
@@ -39,7 +41,8 @@ def run_up(project_folder: Path, port: int = 3000) -> int:
     click.echo(f"Starting Dagster for {project.folder}; about ten seconds.", err=True)
     for name in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(name, signal.default_int_handler)
-    command = [sys.executable, "-m", "dagster", "dev", "--log-level", "warning"]
+    command = [sys.executable, "-W", _WITHOUT_ADVICE, "-m", "dagster", "dev"]
+    command += ["--log-level", "warning"]
     command += ["--workspace", str(home / "workspace.yaml"), "--host", HOST, "--port", str(port)]
     group = subprocess.Popen(
         command, env=_environment(project, home), cwd=home, start_new_session=True
