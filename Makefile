@@ -25,7 +25,7 @@ lint: .venv/.installed
 	@$(BIN)/mypy
 
 definitions: .venv/.installed
-	@$(BIN)/dg check defs
+	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/dg check defs
 
 bench: .venv/.installed
 	@set -e; for bench in tests/bench/bench_*.py; do $(BIN)/python $$bench; done
