@@ -1,0 +1,27 @@
+-- One row an example that the index lacks (`new`) or should no longer hold (`gone`).
+-- An example stands while its label does, given by a person, in train or validation, on the current
+-- version of its trace. Any difference to what the index knows is one `gone` and one `new`.
+-- given: known(correction_id varchar, trace_id varchar, content_hash varchar, session_id varchar,
+--     user_id varchar, app varchar, perceived_error boolean, evidence_turn integer,
+--     decided_at timestamp, corrected_text varchar)
+with standing as (
+    select
+        l.correction_id,
+        l.trace_id,
+        l.content_hash,
+        l.session_id,
+        nullif(l.user_id, '') as user_id,
+        l.app,
+        l.perceived_error,
+        l.evidence_turn,
+        l.decided_at,
+        c.corrected_text
+    from current_labels as l
+    left join current_corrections as c on c.correction_id = l.correction_id
+    where l.split in ('train', 'validation') and l.source in ('human', 'adjudicated')
+)
+
+select 'new' as change, * from (select * from standing except select * from known)
+union all
+select 'gone' as change, * from (select * from known except select * from standing)
+order by change, correction_id
