@@ -7,6 +7,7 @@ the gate said. The sample is small on purpose, so a refusal is the outcome to ex
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Protocol
@@ -31,6 +32,9 @@ SETTINGS = """# The demo's settings; see the README for all of them.
 [project]
 name = "flywheel-demo"
 first_day = "2026-03-02"
+
+[queue]
+daily_items = 20
 """
 COLUMNS = ("tier", "judge", "ROC AUC", "accuracy", "TPR", "TNR", "MCC")
 _RATES = ("roc_auc", "accuracy", "tpr", "tnr", "mcc")
@@ -88,8 +92,8 @@ def run_demo(folder: Path, watcher: Watcher) -> DemoReport:
             f"{index.total} in the index of corrections.",
             *differences,
             "Gate: " + " ".join(verdict.why),
-            f"The project stands in {folder}. Next: cd {folder}; flywheel queue list; "
-            "flywheel quality estimate; flywheel registry list; flywheel up",
+            f"The project stands in {folder}, and the queue of its last day is open. Next: "
+            f"cd {folder}; flywheel queue list; flywheel quality estimate; flywheel up",
         ],
     )
 
@@ -113,26 +117,29 @@ def _run_days(project: Project, watcher: Watcher, what: str) -> None:
 def _enter_decisions(project: Project, path: Path) -> int:
     """Decisions as they come with the sample: what the queue drew, and all of the holdout.
 
-    The holdout's enter as audit decisions, since every one of its traces is taken.
+    The holdout's enter as audit decisions, since every one of its traces is taken. The last day's
+    queue is left open: that is where whoever runs the demo goes on.
     """
     drawn = queued_traces(project.stores.ledger)
     rows = []
-    users = _users(project)
+    owners = _owners(project)
+    last_day = max(day for _, _, day in owners.values())
     for line in path.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
-        if split_of(*users[row["trace_id"]]) == "holdout":
+        session_id, user_id, day = owners[row["trace_id"]]
+        if split_of(session_id, user_id) == "holdout":
             rows.append(row | {"is_audit": True, "draw_probability": 1.0})
-        elif row["trace_id"] in drawn:
+        elif row["trace_id"] in drawn and day < last_day:
             rows.append(row)
     chosen = project.data_dir / "demo-decisions.jsonl"
     chosen.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return import_decisions(project.stores, chosen).new
 
 
-def _users(project: Project) -> dict[str, tuple[str, str | None]]:
+def _owners(project: Project) -> dict[str, tuple[str, str | None, date]]:
     with project.stores.warehouse.open() as connection:
         rows = connection.run("traces/owners").fetchall()
-    return {trace_id: (session_id, user_id) for trace_id, session_id, user_id in rows}
+    return {trace_id: (session_id, user_id, day) for trace_id, session_id, user_id, day in rows}
 
 
 def _compare(

@@ -4,6 +4,7 @@ Reports in, text out; the one idea is that a person and a program are told the s
 """
 
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
@@ -15,7 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 words = Console(stderr=True, highlight=False, soft_wrap=True)
-paper = Console(highlight=False, soft_wrap=True)
+# A pipe has no width of its own; rows should not be broken for it.
+paper = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON value on stdout.")
 

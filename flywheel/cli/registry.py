@@ -31,7 +31,7 @@ def list_(folder: Path, as_json: bool) -> None:
                 v.version,
                 v.aliases,
                 v.created_at,
-                " ".join(v.verdict.why) if v.verdict else "never a challenger",
+                v.verdict.why[-1] if v.verdict else "never a challenger",
             )
             for v in versions
         ],

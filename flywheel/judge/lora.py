@@ -118,6 +118,8 @@ def base_model(embedder: Embedder) -> Any:  # noqa: ANN401  # a transformers mod
     """A fresh copy of the embedder's transformer, in float32."""
     import torch
     from transformers import AutoModel
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     torch.set_num_threads(embedder.threads)
     return AutoModel.from_pretrained(str(embedder.folder), dtype=torch.float32)

@@ -78,7 +78,9 @@ class Embedder:
         if self._model is None:
             import torch
             from sentence_transformers import SentenceTransformer
+            from transformers.utils import logging
 
+            logging.disable_progress_bar()
             torch.set_num_threads(self.threads)
             self._model = SentenceTransformer(str(self.folder), device=_device())
         return self._model

@@ -6,6 +6,7 @@ every linear layer, alpha 32, about ten times the learning rate of full fine-tun
 """
 
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -192,7 +193,10 @@ def _fresh_encoder(embedder: Embedder, rank: int) -> PairEncoder:
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(r=rank, lora_alpha=ALPHA, lora_dropout=DROPOUT, target_modules="all-linear")
-    return PairEncoder(embedder, get_peft_model(base_model(embedder), config))
+    with warnings.catch_warnings():
+        # peft asks transformers by a name that transformers is about to drop.
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
+        return PairEncoder(embedder, get_peft_model(base_model(embedder), config))
 
 
 def _trainable(model: Any) -> dict[str, int]:  # noqa: ANN401

@@ -74,12 +74,17 @@ def material_of(labelled: Sequence[LabelledConversation]) -> Material:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The best strength and pooling, the AUC they reached, and the logits of held-out rows."""
+    """The best strength and pooling, the AUC of each fold, and the logits of held-out rows."""
 
     c: float
     pooling: Pooling
-    cv_auc: float
+    fold_aucs: tuple[float, ...]
     held_out: Floats
+
+    @property
+    def cv_auc(self) -> float:
+        """The mean over the folds."""
+        return float(np.nanmean(self.fold_aucs))
 
     def pooled(self, material: Material) -> Floats:
         """The held-out logit that stands for each conversation."""
@@ -100,9 +105,10 @@ def choose(
             held_out[rows] = predict(model.coef_[0], float(model.intercept_[0]), rows)
         for pooling in POOLINGS:
             pooled = material.pooled(held_out, pooling)
-            auc = _mean_auc(material.truth, pooled, folds)
-            if best is None or auc > best.cv_auc:
-                best = Choice(c, pooling, auc, held_out)
+            aucs = tuple(roc_auc(material.truth[rows], pooled[rows]) for _, rows in folds)
+            tried = Choice(c, pooling, aucs, held_out)
+            if best is None or tried.cv_auc > best.cv_auc:
+                best = tried
     assert best is not None
     return best
 
@@ -154,8 +160,3 @@ def leanings(
 def _keys(rows: Sequence[LabelledConversation], embedder: Embedder) -> NDArray[np.float32]:
     turns = [key_turns(row.conversation, row.evidence_turn) for row in rows]
     return key_vectors(embedder, [pair for pair in turns if pair is not None])
-
-
-def _mean_auc(truth: Bools, logits: Floats, folds: Sequence[tuple[Integers, Integers]]) -> float:
-    found = [roc_auc(truth[rows], logits[rows]) for _, rows in folds]
-    return float(np.nanmean(found))

@@ -1,4 +1,5 @@
--- One row a current trace named in the relation `wanted(trace_id)`, with its turns in order.
+-- One row a current trace that is wanted, with its turns in order.
+-- given: wanted(trace_id varchar)
 -- given: wanted(trace_id varchar)
 select
     t.trace_id,
