@@ -1,6 +1,5 @@
 -- One row a current trace that is wanted, with its turns in order.
 -- given: wanted(trace_id varchar)
--- given: wanted(trace_id varchar)
 select
     t.trace_id,
     t.content_hash,
