@@ -1,0 +1,16 @@
+-- One row a trace in our own JSON lines.
+-- format: flywheel
+-- keys: trace_id, messages
+-- keys: app, messages
+-- keys: session_id, messages
+-- keys: started_at, messages
+-- messages: messages
+-- columns: {
+--   "trace_id": "VARCHAR", "app": "VARCHAR", "session_id": "VARCHAR", "user_id": "VARCHAR",
+--   "started_at": "VARCHAR", "ended_at": "VARCHAR", "status": "VARCHAR", "release": "VARCHAR",
+--   "model_name": "VARCHAR", "generator": "VARCHAR", "cost_usd": "DOUBLE",
+--   "prompt_tokens": "BIGINT", "completion_tokens": "BIGINT", "latency_ms": "DOUBLE",
+--   "metadata": "JSON",
+--   "messages": [{"role": "VARCHAR", "content": "JSON", "tool_calls": "JSON",
+--                 "tool_call_id": "VARCHAR", "name": "VARCHAR"}]}
+select * from file_rows
