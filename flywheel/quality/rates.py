@@ -1,0 +1,137 @@
+"""The rate of perceived errors of each app, by three methods, one of which can be believed.
+
+Judged traces in, estimates with intervals out. The judge's rate, corrected by the audit, stands
+first; what the labels alone give and what the judge alone gives stand beside it.
+"""
+
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from flywheel.errors import NotFound
+from flywheel.quality.audit import (
+    MIN_AUDIT_LABELS,
+    Audit,
+    audit_of,
+    judged_traces,
+    weighted_wilson,
+)
+from flywheel.records import Interval
+from flywheel.statistics import ppi_mean, weighted_mean_estimate, wilson
+from flywheel.store import Stores
+
+EVERY_APP = "*"
+# Those who do not answer are not like those who do: beyond a fifth, no weight makes up for them.
+MIN_RESPONSE_RATE = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class RateEstimate:
+    """The share of traces in which the user sees an error, or why there is no estimate of it.
+
+    `method` is `ppi++` (uniform audit) or `weighted` (audit whose probability differs by day), and
+    beside it `labels only` and `judge only, unadjusted`. `app` is `*` for all of them. Where `why`
+    is not empty the three numbers are None. `response_rate` is decided / drawn of the audit items.
+    """
+
+    app: str
+    method: str
+    first_day: date
+    last_day: date
+    judge_version: str
+    n_traces: int
+    n_labels: int
+    estimate: float | None
+    low: float | None
+    high: float | None
+    response_rate: float | None = None
+    why: str = ""
+
+
+def estimate_rates(
+    stores: Stores, app: str | None = None, first: date | None = None, last: date | None = None
+) -> list[RateEstimate]:
+    """The rate of perceived errors of each app, and of all, by three methods.
+
+    Raises NotFound where `app` has no judged trace in the days from `first` to `last`.
+    """
+    rows = judged_traces(stores, first, last)
+    apps = sorted(pc.unique(rows["app"]).to_pylist())
+    if app is None:
+        chosen = [EVERY_APP, *apps] if apps else []
+    elif app in apps:
+        chosen = [app]
+    else:
+        raise NotFound("judged app", app, apps)
+    return [estimate for name in chosen for estimate in _estimates(name, rows)]
+
+
+def _estimates(app: str, rows: pa.Table) -> list[RateEstimate]:
+    days = pc.min_max(rows["day"]).as_py()
+    own = rows if app == EVERY_APP else rows.filter(pc.equal(rows["app"], app))
+    versions = pc.unique(own["judge_version"]).to_pylist()
+    audit = audit_of(own)
+
+    def of(
+        method: str, n_traces: int, n_labels: int, interval: Interval | None, why: str = ""
+    ) -> RateEstimate:
+        estimate, low, high = _as_shares(interval)
+        return RateEstimate(
+            app,
+            method,
+            days["min"],
+            days["max"],
+            versions[0] if len(versions) == 1 else f"{len(versions)} versions",
+            n_traces,
+            n_labels,
+            estimate,
+            low,
+            high,
+            audit.response_rate,
+            why,
+        )
+
+    labels = audit.truth[audit.labelled]
+    method, interval, why = _corrected(audit)
+    estimates = [of(method, len(audit.truth), len(labels), interval, why)]
+    if len(labels):
+        weighted = weighted_wilson(labels, 1 / audit.chance[audit.labelled])
+        estimates.append(of("labels only", len(audit.truth), len(labels), weighted))
+    read = own["probability"].drop_null().to_numpy()
+    flagged = wilson(float((read >= 0.5).sum()), len(read))
+    if len(read):
+        estimates.append(of("judge only, unadjusted", len(read), 0, flagged))
+    return estimates
+
+
+def _corrected(audit: Audit) -> tuple[str, Interval | None, str]:
+    """The judge's rate as the audit corrects it: method, interval, and why there is none."""
+    method = "ppi++" if audit.is_uniform else "weighted"
+    labelled = audit.labelled
+    n, response = int(labelled.sum()), audit.response_rate
+    if response is not None and response < MIN_RESPONSE_RATE:
+        return (
+            method,
+            None,
+            (
+                f"{response:.0%} of the audit items are decided, and an estimate needs "
+                f"{MIN_RESPONSE_RATE:.0%}: those left out may differ from the rest"
+            ),
+        )
+    if n < MIN_AUDIT_LABELS:
+        return method, None, f"{n} audit labels, and at least {MIN_AUDIT_LABELS} are needed"
+    truth, judge = audit.truth, audit.judge
+    if audit.is_uniform:
+        few = truth[labelled].tolist(), judge[labelled].tolist()
+        return method, ppi_mean(*few, judge.tolist()), ""
+    return method, weighted_mean_estimate(truth, judge, audit.chance, audit.sessions), ""
+
+
+def _as_shares(interval: Interval | None) -> tuple[float | None, float | None, float | None]:
+    if interval is None:
+        return None, None, None
+    low, estimate, high = np.clip([interval.low, interval.estimate, interval.high], 0, 1).tolist()
+    return estimate, low, high

@@ -1,0 +1,207 @@
+"""Decisions from a file, such as another tool's export: JSON lines in, rows of the ledger out.
+
+A row is known again by the hash of what it says, so that a file can be imported twice; what cannot
+be used is named with its line, and never stops the rest.
+"""
+
+import hashlib
+import json
+from codecs import BOM_UTF8
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import pyarrow as pa
+import sqlalchemy as sa
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from flywheel.errors import BadInput
+from flywheel.records import ERROR_CODES, Decision, ReasonCode
+from flywheel.review.decisions import append
+from flywheel.store import Stores
+from flywheel.store.ledger import Ledger, now, record_action
+from flywheel.store.tables import decisions
+from flywheel.traces.importing import RejectedRow
+
+# Decisions of a file between two commits: what a kill may leave for the next import.
+BATCH = 1_000
+# A request to clarify is no error unless it challenges the answer before it, so it goes with both.
+_ONLY_WITH_ERROR = ERROR_CODES - {"clarification_request"}
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionImport:
+    """What became of the lines of a decision file."""
+
+    read: int
+    new: int
+    duplicate: int
+    rejected: list[RejectedRow]
+
+
+def import_decisions(stores: Stores, path: Path) -> DecisionImport:
+    """Append the decisions of a JSON lines file; the same row a second time adds nothing.
+
+    A row without `content_hash` speaks of the trace's current version. Rows that cannot be used are
+    left out and named. Raises BadInput where the file does not exist.
+    """
+    if not path.is_file():
+        raise BadInput(f"{path} is no file; expected JSON lines with trace_id and perceived_error")
+    rows, unread = _read(path)
+    made, unusable = _checked(stores, path, rows)
+    new = sum(
+        _append_new(stores.ledger, path, made[start : start + BATCH])
+        for start in range(0, len(made), BATCH)
+    )
+    rejected = sorted(unread + unusable, key=lambda row: row.line)
+    return DecisionImport(len(rows) + len(unread), new, len(made) - new, rejected)
+
+
+def _without_nul(text: str) -> str:
+    # Postgres has no text with a NUL in it.
+    return text.replace("\0", "\ufffd")
+
+
+_Text = Annotated[str, AfterValidator(_without_nul)]
+_Name = Annotated[str, Field(min_length=1), AfterValidator(_without_nul)]
+_Position = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+    trace_id: _Name
+    perceived_error: bool
+    reviewer: _Name
+    content_hash: Annotated[_Name, Field(max_length=64)] | None = None
+    reason_code: ReasonCode = "none"
+    reason: _Text = ""
+    evidence_turn: _Position | None = None
+    corrected_turn: _Position | None = None
+    corrected_text: _Text | None = None
+    rubric_version: Annotated[_Name, Field(max_length=40)] = "1"
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    decided_at: datetime | None = None
+    is_audit: bool = False
+    draw_probability: Annotated[float, Field(gt=0, le=1)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, said: object) -> object:
+        if not isinstance(said, dict):
+            return said
+        return {name: value for name, value in said.items() if value is not None}
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> "_Row":
+        if not self.perceived_error and self.reason_code in _ONLY_WITH_ERROR:
+            raise ValueError(
+                f"reason_code {self.reason_code!r} is one of an error, and perceived_error is false"
+            )
+        if (self.corrected_turn is None) != (self.corrected_text is None):
+            raise ValueError("corrected_turn and corrected_text only come together")
+        return self
+
+    def import_key(self) -> str:
+        """SHA-256 of what the row says, whatever the order of its keys."""
+        said = self.model_dump(mode="json", exclude_defaults=True)
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+    def decision(self, content_hash: str) -> Decision:
+        said = self.model_dump(exclude={"content_hash", "decided_at"})
+        return Decision(content_hash=content_hash, decided_at=self.decided_at or now(), **said)
+
+
+_Numbered = tuple[int, _Row]
+
+
+def _read(path: Path) -> tuple[list[_Numbered], list[RejectedRow]]:
+    rows, rejected = [], []
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                rows.append((number, _Row.model_validate_json(line.removeprefix(BOM_UTF8))))
+            except ValidationError as error:
+                rejected.append(RejectedRow(str(path), number, _first_fault(error)))
+    return rows, rejected
+
+
+def _first_fault(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    what = first["msg"].removeprefix("Value error, ")
+    if not where or first["type"] == "missing":
+        return f"{where}: {what}".removeprefix(": ")
+    return f"{where}: {what}; got {first['input']!r:.80}"
+
+
+def _checked(
+    stores: Stores, path: Path, rows: Sequence[_Numbered]
+) -> tuple[list[tuple[Decision, str]], list[RejectedRow]]:
+    """The rows as decisions on versions of traces that the warehouse has, with their keys."""
+    wanted = pa.table(
+        {
+            "line": pa.array([line for line, _ in rows], pa.int64()),
+            "trace_id": pa.array([row.trace_id for _, row in rows], pa.string()),
+            "content_hash": pa.array([row.content_hash for _, row in rows], pa.string()),
+            "corrected_turn": pa.array([row.corrected_turn for _, row in rows], pa.int64()),
+        }
+    )
+    with stores.warehouse.open() as connection, connection.given(wanted=wanted):
+        versions = connection.table("review/versions_decided_on").to_pylist()
+    made, rejected = [], []
+    for (line, row), version in zip(rows, versions, strict=True):
+        why = _why_unusable(row, version)
+        if why is None:
+            made.append((row.decision(version["content_hash"]), row.import_key()))
+        else:
+            rejected.append(RejectedRow(str(path), line, why))
+    return made, rejected
+
+
+def _why_unusable(row: _Row, version: Mapping[str, Any]) -> str | None:
+    if not version["is_known"]:
+        return f"trace {row.trace_id!r} is not in the warehouse; import the traces first"
+    if version["content_hash"] is None:
+        return f"trace {row.trace_id!r} never had the content {row.content_hash!r}"
+    if row.evidence_turn is not None and row.evidence_turn >= version["n_messages"]:
+        return f"evidence_turn {row.evidence_turn} is after the last message of the trace"
+    if row.corrected_turn is not None and version["corrected_role"] != "assistant":
+        role = version["corrected_role"]
+        what = f"a message of {role!r}" if role else "after the last message"
+        return f"corrected_turn {row.corrected_turn} is {what}; it must be the assistant's"
+    return None
+
+
+def _append_new(ledger: Ledger, path: Path, made: Sequence[tuple[Decision, str]]) -> int:
+    """Append one batch in one transaction, without what was imported before; how many are new."""
+    by_key = {import_key: (decision, import_key) for decision, import_key in reversed(made)}
+    with ledger.begin() as connection:
+        present = connection.scalars(
+            sa.select(decisions.c.import_key).where(decisions.c.import_key.in_(list(by_key)))
+        )
+        for import_key in present.all():
+            del by_key[str(import_key)]
+        fresh = list(reversed(by_key.values()))
+        if fresh:
+            append(connection, fresh)
+            reviewers = sorted({decision.reviewer for decision, _ in fresh})
+            record_action(
+                connection,
+                "import",
+                "import_decisions",
+                path.name,
+                decisions=len(fresh),
+                reviewers=reviewers,
+            )
+    return len(fresh)

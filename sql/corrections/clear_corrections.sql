@@ -1,0 +1,2 @@
+-- No correction stands afterwards.
+delete from corrections

@@ -1,0 +1,2 @@
+-- No decision is mirrored afterwards.
+delete from decisions

@@ -1,0 +1,2 @@
+-- No label stands afterwards.
+delete from labels
