@@ -5,7 +5,9 @@ the user's turn as one pair, and adds its say to the frozen logit. It starts at 
 few labels can leave it there.
 """
 
+import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -111,7 +113,16 @@ def attach_adapter(embedder: Embedder, folder: str) -> PairEncoder:
     """The pair encoder with the adapter of a PEFT folder, ready to read."""
     from peft import PeftModel
 
-    return PairEncoder(embedder, PeftModel.from_pretrained(base_model(embedder), folder))
+    with quiet_peft():
+        return PairEncoder(embedder, PeftModel.from_pretrained(base_model(embedder), folder))
+
+
+@contextmanager
+def quiet_peft() -> Iterator[None]:
+    """Keep one warning back: peft asks transformers by a name that transformers will drop."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
+        yield
 
 
 def base_model(embedder: Embedder) -> Any:  # noqa: ANN401  # a transformers model, untyped

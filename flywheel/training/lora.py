@@ -6,7 +6,6 @@ every linear layer, alpha 32, about ten times the learning rate of full fine-tun
 """
 
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ import numpy as np
 from flywheel.errors import NeverWill
 from flywheel.judge.encoder import FrozenModel
 from flywheel.judge.judge import array_fingerprint
-from flywheel.judge.lora import LoraModel, PairEncoder, base_model, by_length
+from flywheel.judge.lora import LoraModel, PairEncoder, base_model, by_length, quiet_peft
 from flywheel.judge.reactions import Floats
 from flywheel.models.embedder import Embedder
 from flywheel.settings import TrainingSettings
@@ -193,9 +192,7 @@ def _fresh_encoder(embedder: Embedder, rank: int) -> PairEncoder:
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(r=rank, lora_alpha=ALPHA, lora_dropout=DROPOUT, target_modules="all-linear")
-    with warnings.catch_warnings():
-        # peft asks transformers by a name that transformers is about to drop.
-        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
+    with quiet_peft():
         return PairEncoder(embedder, get_peft_model(base_model(embedder), config))
 
 
