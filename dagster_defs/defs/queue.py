@@ -1,0 +1,26 @@
+"""Queue: what people are asked to look at."""
+
+import dagster as dg
+
+from dagster_defs.defs.judge import judge_scores
+from dagster_defs.metadata import facts
+from dagster_defs.partitions import DAILY, each_day
+from dagster_defs.resources import ProjectResource
+from flywheel.queue import fill_queue
+
+
+@dg.asset(
+    partitions_def=DAILY,
+    group_name="queue",
+    kinds={"duckdb"},
+    pool="warehouse",
+    deps=[judge_scores],
+)
+def review_queue(
+    context: dg.AssetExecutionContext, project: ProjectResource
+) -> dg.MaterializeResult:
+    """The day's traces most worth a person's time, and a uniform audit beside them."""
+    opened = project.get()
+    return each_day(
+        context, lambda day: facts(fill_queue(opened.stores, opened.settings.queue, day))
+    )

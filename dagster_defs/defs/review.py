@@ -1,0 +1,15 @@
+"""Review: what people decide, which no run can make."""
+
+import dagster as dg
+
+from dagster_defs.defs.queue import review_queue
+
+reviews = dg.AssetSpec(
+    "reviews",
+    deps=[review_queue],
+    group_name="review",
+    kinds={"sqlite"},
+    description="""What people said of the traces in the queue; made by them, not by a run.
+
+    Decisions enter by `flywheel review import` and are kept in the ledger for ever.""",
+)

@@ -1,0 +1,78 @@
+"""Traces: imported files become rows, and each day gets a sample with known probabilities."""
+
+import dagster as dg
+
+from dagster_defs.metadata import facts
+from dagster_defs.partitions import DAILY, each_day, first_day
+from dagster_defs.resources import ProjectResource
+from flywheel.traces.importing import count_traces, days_with_traces, load_imports
+from flywheel.traces.sampling import sample_day
+from flywheel.traces.soundness import count_all_traces, doubled_traces
+
+# Below this a judge that reads reactions reads too little to speak for the application.
+MIN_ELIGIBLE_SHARE = 0.5
+
+
+@dg.asset(partitions_def=DAILY, group_name="traces", kinds={"duckdb"}, pool="warehouse")
+def traces(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
+    """The day's conversations, from every imported file that the warehouse has not loaded yet."""
+    stores = project.get().stores
+    load_imports(stores)
+    return each_day(context, lambda day: facts(count_traces(stores, day)))
+
+
+@dg.asset(
+    partitions_def=DAILY, group_name="traces", kinds={"duckdb"}, pool="warehouse", deps=[traces]
+)
+def sampled_traces(
+    context: dg.AssetExecutionContext, project: ProjectResource
+) -> dg.MaterializeResult:
+    """The day's traces that the expensive judge reads, drawn by hash with a known probability."""
+    opened = project.get()
+    stores, how = opened.stores, opened.settings.sampling
+    return each_day(
+        context, lambda day: facts(sample_day(stores, day, how.rate, how.min_per_stratum))
+    )
+
+
+@dg.asset_check(asset=traces, blocking=True)
+def one_version_is_current(project: ProjectResource) -> dg.AssetCheckResult:
+    """No trace has two versions that are marked as the current one."""
+    doubled = doubled_traces(project.get().stores)
+    return dg.AssetCheckResult(
+        passed=not doubled, metadata={"traces": len(doubled), "first": ", ".join(doubled[:5])}
+    )
+
+
+@dg.asset_check(asset=traces)
+def every_line_was_read(project: ProjectResource) -> dg.AssetCheckResult:
+    """No line of an imported file was rejected; `flywheel traces import` says which and why."""
+    rejected = count_all_traces(project.get().stores).rejected
+    return dg.AssetCheckResult(
+        passed=not rejected,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"rejected lines": rejected},
+    )
+
+
+@dg.asset_check(asset=traces)
+def most_traces_are_eligible(project: ProjectResource) -> dg.AssetCheckResult:
+    """In at least half of the traces a user speaks after an answer, so that there is a reaction."""
+    counts = count_all_traces(project.get().stores)
+    return dg.AssetCheckResult(
+        passed=counts.eligible >= MIN_ELIGIBLE_SHARE * counts.traces,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"eligible": counts.eligible, "traces": counts.traces},
+    )
+
+
+@dg.asset_check(asset=traces)
+def every_day_has_a_partition(project: ProjectResource) -> dg.AssetCheckResult:
+    """No trace is older than `project.first_day`, from which on days can be worked on."""
+    first = first_day(project.folder)
+    early = [day for day in days_with_traces(project.get().stores) if day < first]
+    return dg.AssetCheckResult(
+        passed=not early,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"days": len(early), "first": str(min(early, default="none"))},
+    )

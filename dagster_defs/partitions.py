@@ -1,0 +1,35 @@
+"""Days: the partitions of what happens daily, in UTC, and the loop of a run over its days.
+
+A project's first day in, partitions up to today out; the one idea is that a run takes any number of
+days in turn, so that a backfill of a year is one run, and each day still has facts of its own.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from datetime import date
+from pathlib import Path
+
+import dagster as dg
+
+from flywheel.settings import ProjectSettings, read_settings
+
+
+def first_day(folder: str | None) -> date:
+    """The first day that the project in `folder` offers; the default of the setting without one."""
+    return read_settings(Path(folder)).project.first_day if folder else ProjectSettings().first_day
+
+
+# Today is one of them: traces without times are of the day they were imported on.
+DAILY = dg.DailyPartitionsDefinition(
+    first_day(os.environ.get("FLYWHEEL_PROJECT")).isoformat(), timezone="UTC", end_offset=1
+)
+
+
+def each_day(
+    context: dg.AssetExecutionContext, work: Callable[[date], Mapping[str, object]]
+) -> dg.MaterializeResult:
+    """Work on every day of the run, oldest first; what `work` returns is metadata of the day."""
+    for key in context.partition_keys:
+        context.add_asset_metadata(work(date.fromisoformat(key)), partition_key=key)
+        context.log.info(f"{key} is done")
+    return dg.MaterializeResult()
