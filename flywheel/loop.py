@@ -1,7 +1,7 @@
 """The stages in order, in one process: what Dagster does asset by asset, without Dagster.
 
-A project in, a report out; the one idea is that every step reads the version that is current when it
-starts, and that running it again changes nothing that is done.
+A project in, a report out; the one idea is that every step reads the version that is current when
+it starts, and that running it again changes nothing that is done.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,8 @@ from pathlib import Path
 
 from flywheel.corrections import LabelReport, derive_labels
 from flywheel.errors import NotEnough
-from flywheel.gate import GateVerdict, judge_challenger
+from flywheel.gate import GateItem, GateVerdict
+from flywheel.gate.holdout import TARGET, judge_challenger
 from flywheel.judge.cold_start import cold_start_judge
 from flywheel.judge.files import load_judge
 from flywheel.judge.judge import Judge
@@ -20,7 +21,15 @@ from flywheel.metrics import load_metrics, score_day_by_code
 from flywheel.models.embedder import Embedder, load_embedder
 from flywheel.quality import write_quality_report
 from flywheel.queue import QueueReport, fill_queue
-from flywheel.registry import alias_of, promote, register, set_alias
+from flywheel.registry import (
+    CHALLENGER,
+    CHAMPION,
+    Promotion,
+    alias_of,
+    follow_verdict,
+    register,
+    set_alias,
+)
 from flywheel.retrieval import few_shots_for_day, update_index
 from flywheel.store import Project
 from flywheel.store.snapshots import restore_all
@@ -28,12 +37,12 @@ from flywheel.traces.conversations import InputLevers
 from flywheel.traces.importing import days_with_traces, load_imports
 from flywheel.traces.sampling import sample_day
 from flywheel.training.challenger import (
-    TARGET,
+    Challenger,
     judge_in,
     labels_since_training,
     train_challenger,
 )
-from flywheel.training.dataset import take_training_set
+from flywheel.training.dataset import TrainingSet, take_training_set
 
 ACTOR = "pipeline"
 
@@ -69,7 +78,7 @@ def judge_of(project: Project, folder: Path | None = None) -> Judge:
     embedder = embedder_of(project)
     if folder is not None:
         return load_judge(folder, embedder)
-    champion = alias_of(project.stores.ledger, TARGET, "champion")
+    champion = alias_of(project.stores.ledger, TARGET, CHAMPION)
     if champion is None:
         return cold_start_judge(embedder, levers_of(project))
     return judge_in(project.stores, champion.version, embedder)
@@ -101,9 +110,7 @@ def run_day(project: Project, day: date) -> tuple[JudgeReport, QueueReport]:
     stores, settings = project.stores, project.settings
     sample_day(stores, day, settings.sampling.rate, settings.sampling.min_per_stratum)
     score_day_by_code(stores, load_metrics(project.metrics_dir), day)
-    few_shots_for_day(
-        stores, embedder_of(project), settings.retrieval, levers_of(project), day
-    )
+    few_shots_for_day(stores, embedder_of(project), settings.retrieval, levers_of(project), day)
     judged = score_day(stores, judge_of(project), day)
     return judged, fill_queue(stores, settings.queue, day)
 
@@ -125,35 +132,68 @@ def retrain_if_due(project: Project, progress: Progress = no_progress) -> str:
         verdict = retrain(project, progress)
     except NotEnough as reason:
         return f"no retraining: {reason}"
-    return verdict.why
+    return " ".join(verdict.why)
 
 
 def retrain(project: Project, progress: Progress = no_progress) -> GateVerdict:
     """Train a challenger on all labels outside the holdout, and let the gate decide."""
-    stores, settings, embedder = project.stores, project.settings, embedder_of(project)
-    champion = judge_of(project)
-    training_set = take_training_set(stores, levers_of(project))
-    made = train_challenger(
-        stores,
-        training_set,
-        embedder,
-        levers_of(project),
-        settings.training,
-        champion.version,
-        progress,
-    )
-    register(
-        stores.ledger, TARGET, made.version, made.manifest, made.version, champion.version, ACTOR
-    )
-    set_alias(stores.ledger, TARGET, "challenger", made.version, ACTOR, "newest training")
-    verdict = judge_challenger(stores, champion, made.judge, settings.gate)
-    if verdict.passed and settings.gate.promotion == "auto":
-        promote(stores.ledger, TARGET, made.version, ACTOR, verdict.why)
+    train(project, take_training_set(project.stores, levers_of(project)), progress)
+    verdict, _ = gate(project)
+    follow_gate(project)
     return verdict
 
 
+def train(
+    project: Project, training_set: TrainingSet, progress: Progress = no_progress
+) -> Challenger:
+    """Fit a judge on the training set, register it, and put it up against the champion.
+
+    Raises NotEnough where the training set has too few labels of either class.
+    """
+    ledger, champion = project.stores.ledger, judge_of(project)
+    made = train_challenger(
+        project.stores,
+        training_set,
+        embedder_of(project),
+        levers_of(project),
+        project.settings.training,
+        champion.version,
+        progress,
+    )
+    register(ledger, TARGET, made.version, made.manifest, made.version, champion.version, ACTOR)
+    # The same labels give the same judge, which may be the champion by now.
+    if made.version != champion.version:
+        set_alias(ledger, TARGET, CHALLENGER, made.version, ACTOR, "newest training")
+    return made
+
+
+def gate(project: Project) -> tuple[GateVerdict, list[GateItem]]:
+    """The verdict on the challenger against the champion, and the holdout it was given on.
+
+    Raises NotEnough where there is no challenger.
+    """
+    challenger = alias_of(project.stores.ledger, TARGET, CHALLENGER)
+    if challenger is None:
+        raise NotEnough("challengers of the champion", 0, 1)
+    return judge_challenger(
+        project.stores,
+        judge_of(project),
+        judge_in(project.stores, challenger.version, embedder_of(project)),
+        project.settings.gate,
+    )
+
+
+def follow_gate(project: Project) -> Promotion | None:
+    """Make the challenger the champion where it passed and the settings leave that to the gate."""
+    ledger = project.stores.ledger
+    challenger = alias_of(ledger, TARGET, CHALLENGER)
+    if challenger is None or challenger.verdict is None:
+        return None
+    return follow_verdict(ledger, TARGET, challenger.verdict, project.settings.gate, ACTOR)
+
+
 def rebuild_warehouse(project: Project) -> dict[str, int]:
-    """Make the warehouse again from imports, snapshots and decisions; the old file is kept aside."""
+    """Make the warehouse again from imports, snapshots and decisions; the old one is kept."""
     stores = project.stores
     stores.warehouse.set_aside()
     imports = load_imports(stores)

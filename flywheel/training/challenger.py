@@ -7,7 +7,6 @@ same version, so that a run that is repeated adds nothing.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import sqlalchemy as sa
 
@@ -23,8 +22,6 @@ from flywheel.traces.labelled import require_both_classes
 from flywheel.training.dataset import TrainingSet
 from flywheel.training.fit import FitReport, fit_judge
 
-TARGET = "judge"
-
 
 @dataclass(frozen=True, slots=True)
 class Challenger:
@@ -32,7 +29,7 @@ class Challenger:
 
     version: str
     judge: Judge
-    manifest: Mapping[str, object] = MappingProxyType({})
+    manifest: Mapping[str, object]
 
 
 def train_challenger(
@@ -104,7 +101,7 @@ def labels_since_training(stores: Stores) -> NewLabels:
         ).all()
         newest = ledger.scalars(
             sa.select(versions.c.manifest)
-            .where(versions.c.target == TARGET)
+            .where(versions.c.target == "judge")
             .order_by(versions.c.created_at.desc(), versions.c.version)
         ).first()
     considered = set(json.loads(newest).get("considered", ())) if newest else set()

@@ -43,7 +43,7 @@ _ROWS = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class TrainingSet:
-    """A snapshot: `name` is its artifact, `considered` names every decision that it was made from."""
+    """A snapshot: `name` is its artifact, `considered` the decisions that it was made from."""
 
     name: str
     rows: dict[Split, list[LabelledConversation]]
