@@ -206,9 +206,17 @@ def test_one_bad_file_does_not_hide_the_other_metrics(tmp_path: Path) -> None:
     assert [Path(error.path).name for error in refused] == ["bad.sql"]
 
 
-def test_a_comment_or_a_semicolon_may_end_a_metric(stores: Stores, tmp_path: Path) -> None:
-    ended = metric(tmp_path, f"{COUNT}; -- that is all")
-    assert run_metric(stores, ended, DAY)["value"].to_pylist() == [2.0, 3.0]
+@pytest.mark.parametrize(
+    "sql",
+    [
+        f"{COUNT}; -- that is all",
+        COUNT.upper(),
+        f"with answers as ({COUNT}) select value, trace_id from answers order by value",
+        "from traces select trace_id, n_messages as value, metadata->>'tier' as label",
+    ],
+)
+def test_a_metric_may_be_written_in_many_ways(stores: Stores, tmp_path: Path, sql: str) -> None:
+    assert run_metric(stores, metric(tmp_path, sql), DAY)["value"].to_pylist() == [2.0, 3.0]
 
 
 # Scores

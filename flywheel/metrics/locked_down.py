@@ -80,13 +80,13 @@ def answer(terms: Terms, sql: str, max_rows: int) -> pa.Table:
         # A statement that can be a view reads and nothing else.
         connection.execute(f"create temporary view answers as {sql}")
         rows = connection.view("answers")
-        wrong = [f"no column {name}" for name in REQUIRED if name not in rows.columns]
-        wrong += [f"an unknown column {name}" for name in rows.columns if name not in COLUMNS]
+        given = [name.lower() for name in rows.columns]
+        wrong = [f"no column {name}" for name in REQUIRED if name not in given]
+        wrong += [f"an unknown column {name}" for name in given if name not in COLUMNS]
         if wrong:
             raise Refused(f"returns {wrong[0]}; the columns of a metric are {', '.join(COLUMNS)}")
         shaped = [
-            f"{how if name in rows.columns else ABSENT[name]} as {name}"
-            for name, how in COLUMNS.items()
+            f"{how if name in given else ABSENT[name]} as {name}" for name, how in COLUMNS.items()
         ]
         shaped.append("value is not null and try_cast(value as double) is null as is_no_number")
         table = rows.limit(max_rows + 1).project(", ".join(shaped)).to_arrow_table()
@@ -97,10 +97,8 @@ def answer(terms: Terms, sql: str, max_rows: int) -> pa.Table:
 
 def limit_process(terms: Terms) -> None:
     """No file written, no core, and little more memory than DuckDB is given."""
-    with open("/proc/self/statm", encoding="ascii") as statm:
-        present = int(statm.read().split()[0]) * resource.getpagesize()
-    # Half as much again for what DuckDB does not count, and 512 MiB for threads and Arrow.
-    space = present + terms.memory_mb * MIB * 3 // 2 + 512 * MIB
+    # Half as much again for what DuckDB does not count, and a start of some 600 MiB.
+    space = (terms.memory_mb * 3 // 2 + 1024 + 64 * terms.threads) * MIB
     for kind, most in (
         (resource.RLIMIT_AS, space),
         (resource.RLIMIT_FSIZE, 0),

@@ -29,7 +29,7 @@ _START_S = 30.0
 class Limits:
     """What one metric may take of the machine for one day.
 
-    The slowest bundled metric takes 50 s and 1.5 GB for a million traces on one core.
+    The slowest bundled metric took 27 CPU-s and 1.9 GB for a million traces of six messages.
     """
 
     seconds: float = 300.0
