@@ -96,7 +96,7 @@ class QueueSettings(_Table):
         0.25, gt=0, le=1, description="Share of them drawn uniformly, whatever the score."
     )
     uniform_floor: float = Field(
-        0.5, gt=0, le=1, description="tau: the uniform part of the targeted draw (2403.03208)."
+        0.2, gt=0, le=1, description="tau: the uniform part of the targeted draw (2403.03208)."
     )
 
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from flywheel.records import Decision
 from flywheel.store import Stores
-from flywheel.store.snapshots import replace_rows
+from flywheel.store.snapshots import current_run, replace_rows
 
 DAY = date(2026, 3, 2)
 JUDGE = "judge-1"
@@ -65,6 +65,10 @@ def add_scores(
     with stores.warehouse.open() as connection, connection.transaction():
         replace_rows(connection, "scores", key, pa.Table.from_pylist(scores))
         replace_rows(connection, "score_runs", key, pa.Table.from_pylist([run]))
+        judge = str(key["judge_version"]).split("/")[0]
+        version = str(key["metric_version"])
+        in_force = current_run(key["day"], str(key["metric"]), version, judge)
+        replace_rows(connection, "current_runs", *in_force)
 
 
 def said(

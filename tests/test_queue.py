@@ -34,7 +34,7 @@ def items_of(stores: Stores) -> dict[str, sa.RowMapping]:
 
 
 def weight(p: float) -> float:
-    return sqrt(p * (1 - p)) + p / 2
+    return sqrt(p * (1 - p)) + 2 * p * p
 
 
 def targeted(p: float) -> float:
@@ -70,10 +70,10 @@ def test_an_item_keeps_the_chance_that_either_draw_took_it(stores: Stores) -> No
 def test_a_targeted_item_has_the_reason_that_weighs_more(stores: Stores) -> None:
     fill_queue(stores, QueueSettings(daily_items=150), DAY)
     reasons = {name: item["reason"] for name, item in items_of(stores).items()}
-    # p / 2 outweighs sqrt(p (1 - p)) above p = .8; one at p near 0 is there by the uniform share.
+    # 2 p^2 outweighs sqrt(p (1 - p)) above p = .5; one at p near 0 is there by the uniform share.
     for name, reason in reasons.items():
         if reason != "random_audit":
-            assert reason == ("low_score" if PROBABILITIES[name] > 0.8 else "uncertain")
+            assert reason == ("low_score" if PROBABILITIES[name] > 0.5 else "uncertain")
     assert set(reasons.values()) == {"random_audit", "low_score", "uncertain"}
 
 

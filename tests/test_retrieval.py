@@ -171,6 +171,8 @@ def judge(stores: Stores, probabilities: dict[str, float], version: str = "judge
     counts = {"attempted": 1, "scored": 1, "skipped": "{}", "failed": "{}"}
     when = {"scored_at": datetime.now(UTC).replace(tzinfo=None)}
     insert(stores, "score_runs", [key | counts | when])
+    in_force = {name: key[name] for name in ("day", "metric", "metric_version")}
+    insert(stores, "current_runs", [in_force | {"judge": str(key["judge_version"]).split("/")[0]}])
 
 
 def insert(stores: Stores, table: str, rows: list[dict[str, object]]) -> None:

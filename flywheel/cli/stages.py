@@ -110,8 +110,11 @@ def estimate(
         last.date() if last else None,
     )
     emit_rows(
-        ["app", "method", "traces", "labels", "rate", "low", "high"],
-        [(r.app, r.method, r.n_traces, r.n_labels, r.estimate, r.low, r.high) for r in rates],
+        ["app", "method", "traces", "labels", "rate", "low", "high", "why not"],
+        [
+            (r.app, r.method, r.n_traces, r.n_labels, r.estimate, r.low, r.high, r.why)
+            for r in rates
+        ],
         as_json,
     )
 

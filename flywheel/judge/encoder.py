@@ -84,9 +84,9 @@ class EncoderPrototypes:
 
     def read(self, reactions: Sequence[Reaction]) -> tuple[Floats, Floats]:
         """Logits of shape (n,) and code scores of shape (n, 8)."""
-        codes = PrototypeCoder(self.embedder).code_scores(
-            self.embedder.encode([r.text for r in reactions])
-        )
+        user = self.embedder.encode([r.text for r in reactions])
+        request = self.embedder.encode([r.request for r in reactions])
+        codes = PrototypeCoder(self.embedder).code_scores(user, request)
         return error_logit(codes), codes
 
 
@@ -132,7 +132,7 @@ class FrozenModel:
     def read(self, reactions: Sequence[Reaction]) -> tuple[Floats, Floats]:
         """Logits of shape (n,) and code scores of shape (n, 8)."""
         views = views_of(self.embedder, reactions)
-        codes = PrototypeCoder(self.embedder).code_scores(views[:, 0])
+        codes = PrototypeCoder(self.embedder).code_scores(views[:, 0], views[:, 2])
         return self.logits(views, raw_features(reactions)), codes
 
     def logits(self, views: Views, raw: RawFeatures) -> Floats:

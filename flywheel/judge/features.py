@@ -20,16 +20,20 @@ from flywheel.judge.reactions import Floats, Reaction
 
 # Columns of a block of hashed words and word pairs; 700 short traces fill a fifth of them.
 WIDTH = 1 << 15
-N_NUMBERS = 21
+# Which of the 21 numbers is the share of words that a turn has in common with the request.
+OVERLAP_WITH_REQUEST = 4
 # Of the user's turn, the answer and the request before; chosen by cross-validation on the training
 # files of the two public label sets, as were all the weights of this module.
 BLOCK_WEIGHTS = (1.0, 0.7, 0.7)
 NUMBER_WEIGHT = 0.2
 _CLIP = 4.0
 
-# Punctuation parts words; an apostrophe stays inside one. Several times as fast as a pattern.
-_TO_SPACE = str.maketrans(
-    dict.fromkeys('.,;:-_()[]{}<>/\\|"`~@#$%^&*+=“”„«»…–—¿¡', " ") | {"’": "'"}
+# Punctuation parts words; an apostrophe stays inside one. Several times as fast as a pattern, and
+# for ASCII, as bytes, as fast again.
+_PARTING = '.,;:-_()[]{}<>/\\|"`~@#$%^&*+=“”„«»…–—¿¡'
+_TO_SPACE = str.maketrans(dict.fromkeys(_PARTING, " ") | {"’": "'"})
+_BYTES_TO_SPACE = bytes(
+    ord(" ") if chr(code) in _PARTING or chr(code).isspace() else code for code in range(256)
 )
 # Odd multipliers that spread a pair of columns over all columns.
 _PAIR = (40503, 30011)
@@ -54,13 +58,13 @@ Sparse = Any  # scipy.sparse.csr_matrix; the package has no type stubs
 Integers = NDArray[np.int64]
 
 
-class _Columns(dict[str, int]):
+class _Columns(dict[bytes, int]):
     """The column of a word, remembered; crc32, so that it is the same in every process."""
 
-    def __missing__(self, word: str) -> int:
+    def __missing__(self, word: bytes) -> int:
         if len(self) >= _MAX_REMEMBERED:
             self.clear()
-        column = self[word] = zlib.crc32(word.encode()) % WIDTH
+        column = self[word] = zlib.crc32(word) % WIDTH
         return column
 
 
@@ -87,13 +91,9 @@ class RawFeatures:
 def raw_features(reactions: Sequence[Reaction]) -> RawFeatures:
     """The features of reactions, every distinct text split once."""
     place: dict[str, int] = {}
-    turns = np.array(
-        [
-            [place.setdefault(text, len(place)) for text in (r.text, r.answer, r.request)]
-            for r in reactions
-        ],
-        np.int64,
-    ).reshape(len(reactions), 3)
+    texts = [text for r in reactions for text in (r.text, r.answer, r.request)]
+    turns = np.array([place.setdefault(text, len(place)) for text in texts], np.int64)
+    turns = turns.reshape(len(reactions), 3)
     columns: list[int] = []
     lengths = []
     for text in place:
@@ -157,9 +157,11 @@ def fit_scale(raw: RawFeatures) -> Scale:
     return Scale(idf, raw.numbers.mean(axis=0), raw.numbers.std(axis=0) + 1e-6)
 
 
-def _words(text: str) -> list[str]:
+def _words(text: str) -> list[bytes]:
     apart = text.lower().replace("?", " ? ").replace("!", " ! ")
-    return apart.translate(_TO_SPACE).split()
+    if apart.isascii():
+        return apart.encode().translate(_BYTES_TO_SPACE).split()
+    return [word.encode("utf-8", "replace") for word in apart.translate(_TO_SPACE).split()]
 
 
 def _presence(rows: Integers, columns: Integers, n_rows: int) -> Sparse:
@@ -176,7 +178,7 @@ def _numbers(
     size = np.asarray(words.sum(axis=1)).ravel()
 
     def marks(mark: str) -> Floats:
-        return np.bincount(rows[flat == _columns[mark]], minlength=len(length)).astype(float)
+        return np.bincount(rows[flat == _columns[mark.encode()]], minlength=len(length)).astype(float)
 
     def overlap(first: Integers, second: Integers) -> Floats:
         common = np.asarray(words[first].multiply(words[second]).sum(axis=1)).ravel()
@@ -205,5 +207,5 @@ def _numbers(
 def _cue_columns(cues: tuple[str, ...]) -> Floats:
     chosen = np.zeros((WIDTH, len(cues)))
     for k, words in enumerate(cues):
-        chosen[[_columns[word] for word in words.split()], k] = 1.0
+        chosen[[_columns[word] for word in words.encode().split()], k] = 1.0
     return chosen

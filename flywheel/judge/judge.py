@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from flywheel.errors import NotFound
 from flywheel.judge.calibration import Calibration
-from flywheel.judge.prototypes import name_code
+from flywheel.judge.prototypes import name_codes
 from flywheel.judge.reactions import Floats, Pooling, Reaction, reactions_of, stand_ins
 from flywheel.records import Conversation, ReasonCode, Tier, Verdict
 from flywheel.safety import quote
@@ -26,6 +26,8 @@ from flywheel.traces.conversations import InputLevers
 METRIC = "perceived_error"
 # Of the definition in the module docstring of reactions.py; a new one makes new rows.
 METRIC_VERSION = "1"
+# Conversations whose features are in memory at once.
+_BATCH = 4096
 
 
 class ReactionModel(Protocol):
@@ -101,22 +103,10 @@ class Judge:
 
     def opinions(self, conversations: Sequence[Conversation], tier: Tier) -> list[Opinion | None]:
         """One opinion a conversation, None where it has no reaction to judge."""
-        reactions = reactions_of(conversations)
-        if not reactions:
-            return [None] * len(conversations)
-        logits, codes = self.models[tier].read(reactions)
-        chosen = stand_ins(reactions, logits, len(conversations), self.models[tier].pooling)
-        return [
-            None
-            if i < 0
-            else Opinion(
-                float(logits[i]),
-                reactions[i].position,
-                name_code(codes[i], is_error=True),
-                name_code(codes[i], is_error=False),
-            )
-            for i in chosen
-        ]
+        found: list[Opinion | None] = []
+        for start in range(0, len(conversations), _BATCH):
+            found += _opinions(conversations[start : start + _BATCH], self.models[tier])
+        return found
 
     def verdicts(
         self,
@@ -136,6 +126,28 @@ class Judge:
             _verdict(conversation, opinion, tier, float(p), shown.correction_ids)
             for (conversation, opinion), p, shown in zip(pairs, probabilities, given, strict=True)
         ]
+
+
+def _opinions(conversations: Sequence[Conversation], model: ReactionModel) -> list[Opinion | None]:
+    found: list[Opinion | None] = [None] * len(conversations)
+    reactions = reactions_of(conversations, model.pooling)
+    if not reactions:
+        return found
+    logits, codes = model.read(reactions)
+    chosen = stand_ins(reactions, logits, len(conversations), model.pooling)
+    chosen = chosen[chosen >= 0]
+    named = zip(
+        [reactions[i] for i in chosen.tolist()],
+        logits[chosen].tolist(),
+        name_codes(codes[chosen], is_error=True),
+        name_codes(codes[chosen], is_error=False),
+        strict=True,
+    )
+    for reaction, logit, code_if_error, code_if_fine in named:
+        found[reaction.conversation] = Opinion(
+            logit, reaction.position, code_if_error, code_if_fine
+        )
+    return found
 
 
 def _verdict(

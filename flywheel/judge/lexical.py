@@ -11,8 +11,15 @@ from functools import cache
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from flywheel.judge.features import WIDTH, RawFeatures, Scale, fit_scale, raw_features
-from flywheel.judge.prototypes import error_logit, prototypes, prototypes_version
+from flywheel.judge.features import (
+    OVERLAP_WITH_REQUEST,
+    WIDTH,
+    RawFeatures,
+    Scale,
+    fit_scale,
+    raw_features,
+)
+from flywheel.judge.prototypes import error_logit, prototypes, prototypes_version, weigh_repeats
 from flywheel.judge.reactions import Floats, Pooling, Reaction
 from flywheel.records import REASON_CODES, Tier
 
@@ -62,13 +69,13 @@ def _code_scores(raw: RawFeatures) -> Floats:
     scores = by_text[raw.turns[:, 0]]
     top = scores.max(axis=1, keepdims=True)
     logs: Floats = scores - top - np.log(np.exp(scores - top).sum(axis=1, keepdims=True))
-    return logs
+    return weigh_repeats(logs, raw.numbers[:, OVERLAP_WITH_REQUEST])
 
 
 @cache
 def _prototype_model() -> tuple[Floats, Floats, Floats]:
     """Word weights of the prototypes: idf, coefficients of shape (WIDTH, 8), intercepts."""
-    raw = raw_features([Reaction(0, 0, text, "", "", "") for _, text in prototypes()])
+    raw = raw_features([Reaction(0, 0, text, "", "") for _, text in prototypes()])
     scale = fit_scale(raw)
     codes = [REASON_CODES.index(code) for code, _ in prototypes()]
     model = LogisticRegression(C=_PROTOTYPE_C, max_iter=500)

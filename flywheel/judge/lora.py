@@ -104,7 +104,7 @@ class LoraModel:
     def read(self, reactions: Sequence[Reaction]) -> tuple[Floats, Floats]:
         """Logits of shape (n,) and code scores of shape (n, 8)."""
         views = views_of(self.frozen.embedder, reactions)
-        codes = PrototypeCoder(self.frozen.embedder).code_scores(views[:, 0])
+        codes = PrototypeCoder(self.frozen.embedder).code_scores(views[:, 0], views[:, 2])
         logits = self.frozen.logits(views, raw_features(reactions))
         return logits + self.encoder.vectors(reactions) @ self.coef + self.intercept, codes
 

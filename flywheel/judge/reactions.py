@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from flywheel.records import Conversation
+from flywheel.records import Conversation, Turn
 
 Floats = NDArray[np.float64]
 
@@ -23,7 +23,7 @@ Pooling = Literal["last", "worst"]
 class Reaction:
     """A user turn in its context; empty strings where there is no such turn.
 
-    `request` is the user turn before the answer, `earlier_answer` the assistant turn before that.
+    `answer` is the assistant's turn before it, `request` the user's turn before the answer.
     """
 
     conversation: int
@@ -31,29 +31,44 @@ class Reaction:
     text: str
     answer: str
     request: str
-    earlier_answer: str
 
 
-def reactions_of(conversations: Sequence[Conversation]) -> list[Reaction]:
-    """Every reaction of every conversation, in order; `conversation` indexes the input."""
+def reactions_of(
+    conversations: Sequence[Conversation], pooling: Pooling = "worst"
+) -> list[Reaction]:
+    """The reactions that may stand for their conversation: each of them, or the last alone.
+
+    In order; `conversation` indexes the input.
+    """
     found = []
     for index, conversation in enumerate(conversations):
         turns = conversation.turns
-        for i in conversation.reactions:
-            answer = _before(conversation, i, "assistant")
-            request = _before(conversation, answer, "user")
-            earlier = _before(conversation, request, "assistant")
+        places = _places(turns)
+        for i, answer, request in places[-1:] if pooling == "last" else places:
             found.append(
                 Reaction(
                     index,
                     turns[i].position,
                     turns[i].text,
-                    turns[answer].text if answer >= 0 else "",
+                    turns[answer].text,
                     turns[request].text if request >= 0 else "",
-                    turns[earlier].text if earlier >= 0 else "",
                 )
             )
     return found
+
+
+def _places(turns: Sequence[Turn]) -> list[tuple[int, int, int]]:
+    """Where each reaction, its answer and its request stand among the turns; -1 for no request."""
+    places = []
+    user = answer = request = -1
+    for i, turn in enumerate(turns):
+        if turn.role == "assistant":
+            answer, request = i, user
+        else:
+            if answer >= 0 and turn.text.strip():
+                places.append((i, answer, request))
+            user = i
+    return places
 
 
 def stand_ins(
@@ -69,7 +84,3 @@ def stand_ins(
     order = np.arange(len(reactions)) if pooling == "last" else np.argsort(logits, kind="stable")
     chosen[owners[order]] = order
     return chosen
-
-
-def _before(conversation: Conversation, index: int, role: str) -> int:
-    return next((i for i in range(index - 1, -1, -1) if conversation.turns[i].role == role), -1)

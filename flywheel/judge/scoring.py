@@ -7,7 +7,6 @@ ledger's verdict cache as soon as it is known, so that a run that was killed pay
 import hashlib
 import json
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
@@ -19,7 +18,7 @@ from flywheel.judge.judge import METRIC, METRIC_VERSION, Examples, Judge, Opinio
 from flywheel.records import Conversation, Tier, Verdict
 from flywheel.store import Stores
 from flywheel.store.ledger import now
-from flywheel.store.snapshots import write_partition
+from flywheel.store.snapshots import current_run, write_partition
 from flywheel.store.tables import verdict_cache
 from flywheel.traces.conversations import read_day
 
@@ -57,41 +56,69 @@ def score_day(
     Replaces only the rows of this day and this judge's version; other versions' rows stay. The
     warehouse is open to read the day and to write it, and closed while the models work.
     """
-    with stores.warehouse.open() as connection:
-        conversations = read_day(connection, day, judge.levers)
-        sampled = {str(row[0]) for row in connection.rows("judge/sampled_of_day", day=day)}
-        examples = {
-            str(trace_id): Examples(float(str(leaning)), tuple(ids))
-            for trace_id, leaning, ids in connection.run(
-                "judge/examples_of_day", day=day
-            ).fetchall()
-        }
-        index_versions = connection.rows("judge/index_versions_of_day", day=day)
-    eligible = [c for c in conversations if c.is_eligible]
+    read = _read(stores, judge, day)
     first, best = next(iter(judge.models)), judge.best
     verdicts: dict[Tier, list[Verdict]] = {
-        first: judge.verdicts(eligible, judge.opinions(eligible, first), first)
+        first: judge.verdicts(read.eligible, judge.opinions(read.eligible, first), first)
     }
-    read = [c for c in eligible if c.trace_id in sampled] if best != first else []
-    cached = 0
+    from_cache = 0
     if best != first:
-        opinions, cached = _opinions_through_cache(stores, judge, best, read, progress)
-        verdicts[best] = judge.verdicts(read, opinions, best, examples)
-    skipped = _skipped(conversations, eligible)
-    unsampled = {"not in the sample": len(eligible) - len(read)} if best != first else {}
-    index_version = str(index_versions[0][0]) if index_versions else None
+        opinions, from_cache = _opinions_through_cache(stores, judge, best, read.sampled, progress)
+        verdicts[best] = judge.verdicts(read.sampled, opinions, best, read.examples)
     for tier, given in verdicts.items():
-        left_out = skipped | (unsampled if tier == best and best != first else {})
-        _write(stores, judge, tier, day, given, len(conversations), left_out, index_version)
+        _write(stores, judge, tier, read, given)
     return JudgeReport(
         day,
         judge.version,
         best,
-        len(conversations),
+        read.attempted,
         {tier: len(given) for tier, given in verdicts.items()},
-        dict(skipped),
-        cached,
+        read.skipped,
+        from_cache,
         sum(v.perceived_error for v in verdicts[best]),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Day:
+    """A day as it was read: how many traces it has, those to judge, and what retrieval gave them.
+
+    `sampled` are those of `eligible` that were drawn for the expensive tiers.
+    """
+
+    day: date
+    attempted: int
+    eligible: list[Conversation]
+    sampled: list[Conversation]
+    examples: dict[str, Examples]
+    index_version: str | None
+
+    @property
+    def skipped(self) -> dict[str, int]:
+        """Traces that no tier judges, and why."""
+        n = self.attempted - len(self.eligible)
+        return {"not eligible: no user turn after an answer": n} if n else {}
+
+    @property
+    def unsampled(self) -> dict[str, int]:
+        """Traces that the first tier alone judges, and why."""
+        return {"not in the sample": len(self.eligible) - len(self.sampled)}
+
+
+def _read(stores: Stores, judge: Judge, day: date) -> _Day:
+    with stores.warehouse.open() as connection:
+        conversations = read_day(connection, day, judge.levers)
+        drawn = {str(row[0]) for row in connection.rows("judge/sampled_of_day", day=day)}
+        shown = connection.run("judge/examples_of_day", day=day).fetchall()
+        index_versions = connection.rows("judge/index_versions_of_day", day=day)
+    eligible = [c for c in conversations if c.is_eligible]
+    return _Day(
+        day,
+        len(conversations),
+        eligible,
+        [c for c in eligible if c.trace_id in drawn],
+        {trace_id: Examples(leaning, tuple(ids)) for trace_id, leaning, ids in shown},
+        str(index_versions[0][0]) if index_versions else None,
     )
 
 
@@ -181,25 +208,13 @@ def _add_to_cache(
             ledger.execute(verdict_cache.insert(), rows)
 
 
-def _skipped(
-    conversations: Sequence[Conversation], eligible: Sequence[Conversation]
-) -> Counter[str]:
-    left_out = len(conversations) - len(eligible)
-    return Counter({"not eligible: no user turn after an answer": left_out} if left_out else {})
-
-
 def _write(
-    stores: Stores,
-    judge: Judge,
-    tier: Tier,
-    day: date,
-    verdicts: Sequence[Verdict],
-    attempted: int,
-    skipped: dict[str, int],
-    index_version: str | None,
+    stores: Stores, judge: Judge, tier: Tier, read: _Day, verdicts: Sequence[Verdict]
 ) -> None:
+    is_first = tier == next(iter(judge.models))
+    skipped = read.skipped | ({} if is_first else read.unsampled)
     key = {
-        "day": day,
+        "day": read.day,
         "metric": METRIC,
         "metric_version": METRIC_VERSION,
         "judge_version": judge.tier_version(tier),
@@ -209,7 +224,7 @@ def _write(
     scored_at = earlier[0][0] if earlier else datetime.now(UTC).replace(tzinfo=None)
     run = key | {
         "tier": tier,
-        "attempted": attempted,
+        "attempted": read.attempted,
         "scored": len(verdicts),
         "skipped": json.dumps(skipped, sort_keys=True),
         "failed": "{}",
@@ -218,8 +233,9 @@ def _write(
     write_partition(
         stores,
         {
-            "scores": (key, _score_rows(key, verdicts, index_version)),
+            "scores": (key, _score_rows(key, verdicts, read.index_version)),
             "score_runs": (key, pa.Table.from_pylist([run])),
+            "current_runs": current_run(read.day, METRIC, METRIC_VERSION, judge.version),
         },
     )
 

@@ -5,6 +5,7 @@ rows and nothing else, and that what was written can be written again from the a
 """
 
 from collections.abc import Mapping
+from datetime import date
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -33,6 +34,16 @@ def write_partition(stores: "Stores", parts: Mapping[str, tuple[Key, pa.Table]])
             replace_rows(connection, table, key, rows)
     for table, (key, rows) in parts.items():
         _keep(stores, table, key, rows)
+
+
+def current_run(day: date, metric: str, metric_version: str, judge: str) -> tuple[Key, pa.Table]:
+    """The partition that puts the scores of one version in force for its day.
+
+    A day that is run again by an earlier version, after a rollback, goes by that version again.
+    """
+    key = {"day": day, "metric": metric}
+    row = key | {"metric_version": metric_version, "judge": judge}
+    return key, pa.Table.from_pylist([row])
 
 
 def replace_rows(connection: Connection, table: str, key: Key, rows: pa.Table) -> None:

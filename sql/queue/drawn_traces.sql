@@ -11,10 +11,11 @@ with pool as (
         s.probability,
         -- A verdict that could not be read is as uncertain as can be.
         coalesce(s.probability, 0.5) as p,
-        -- The paper's doubt, and half the probability on top: a sure error weighs as much as full
-        -- doubt, .854 weighs most, and a sure success is left to the uniform share.
+        -- The paper's doubt, and a part for likely errors, which outweighs it from p = .5 on: a sure
+        -- error weighs twice as much as full doubt, and a sure success is left to the uniform share.
         sqrt(p * (1 - p)) as doubt,
-        doubt + p / 2 as weight,
+        2 * p * p as likely,
+        doubt + likely as weight,
         count(*) over () as n,
         sum(weight) over () as total_weight
     from traces as t
@@ -49,7 +50,7 @@ select
     -- uniform share can have drawn, p near 0, is there because the judge may be wrong: uncertain.
     case
         when is_audit then 'random_audit'
-        when p / 2 > doubt then 'low_score'
+        when likely > doubt then 'low_score'
         else 'uncertain'
     end as reason,
     -- Targeted ones by rank, the last at 0; audits by hash in (0, 1]: between them, and never last.

@@ -126,6 +126,15 @@ create table score_runs (
     scored_at timestamp not null
 );
 
+-- One row a day and a metric: the version whose scores are in force, that of the last run. `judge` is
+-- the judge version without its tier, and empty for scores by code.
+create table current_runs (
+    day date not null,
+    metric varchar not null,
+    metric_version varchar not null,
+    judge varchar not null
+);
+
 -- One row an example that retrieval gave for a trace of the day, best first from rank 1.
 create table few_shot_corrections (
     day date not null,
@@ -213,19 +222,3 @@ create table estimates (
     low double not null,
     high double not null
 );
-
--- One row the verdict to go by of a trace: the highest tier, of the judge that scored its day last.
-create view current_scores as
-select s.*
-from scores as s
-inner join score_runs as r
-    on r.day = s.day and r.metric = s.metric
-    and r.metric_version = s.metric_version and r.judge_version = s.judge_version
-inner join traces as t
-    on t.trace_id = s.trace_id and t.content_hash = s.content_hash and t.is_current
-qualify row_number() over (
-    partition by s.trace_id, s.metric, coalesce(s.span_id, '')
-    order by
-        case s.tier when 'lora' then 3 when 'frozen' then 2 when 'lexical' then 1 else 0 end desc,
-        r.scored_at desc, s.metric_version desc, s.judge_version desc
-) = 1

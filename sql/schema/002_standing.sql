@@ -25,14 +25,14 @@ from corrections as c
 inner join traces as t
     on t.trace_id = c.trace_id and t.content_hash = c.content_hash and t.is_current;
 
--- One row the verdict to go by of a trace: the highest tier, of the judge that scored its day last.
--- Within the day, so that to read one day does not rank the verdicts of all.
-create or replace view current_scores as
+-- One row the score in force of a trace: of the last run of its day, by its highest tier. Within the
+-- day, so that to read one day does not rank the scores of all.
+create view current_scores as
 select s.*
 from scores as s
-inner join score_runs as r
-    on r.day = s.day and r.metric = s.metric
-    and r.metric_version = s.metric_version and r.judge_version = s.judge_version
+inner join current_runs as r
+    on r.day = s.day and r.metric = s.metric and r.metric_version = s.metric_version
+    and r.judge = split_part(s.judge_version, '/', 1)
 inner join traces as t
     on t.day = s.day and t.trace_id = s.trace_id and t.content_hash = s.content_hash
     and t.is_current
@@ -40,5 +40,5 @@ qualify row_number() over (
     partition by s.day, s.trace_id, s.metric, coalesce(s.span_id, '')
     order by
         case s.tier when 'lora' then 3 when 'frozen' then 2 when 'lexical' then 1 else 0 end desc,
-        r.scored_at desc, s.metric_version desc, s.judge_version desc
+        s.judge_version desc
 ) = 1

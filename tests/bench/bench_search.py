@@ -99,6 +99,11 @@ def put(stores: Stores, first: int, n: int, text: str) -> None:
             "now()::timestamp as scored_at from scores where (day, judge_version) not in "
             "(select (day, judge_version) from score_runs) group by all"
         )
+        execute("delete from current_runs")
+        execute(
+            "insert into current_runs select distinct day, metric, metric_version, "
+            "split_part(judge_version, '/', 1) from score_runs"
+        )
 
 
 def latencies_ms(calls: Sequence[Callable[[], object]]) -> dict[str, float]:
