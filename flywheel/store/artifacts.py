@@ -17,6 +17,8 @@ import zstandard
 
 from flywheel.errors import BadArtifact, NotFound
 
+_BLOCK = 1 << 20
+
 
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file's bytes, in hex."""
@@ -47,16 +49,26 @@ class Artifacts:
         return path
 
     def put_compressed(self, kind: str, source: Path) -> str:
-        """Store a copy of `source`, compressed, under the hash of its plain bytes; its name."""
-        name = f"{sha256_of(source)}.zst"
-        target = self.root / kind / name
-        if not target.exists():
+        """Store a copy of `source`, compressed, under the hash of its plain bytes; its name.
+
+        It is read once, so that the name is right even where somebody still writes to `source`.
+        """
+        folder = self.root / kind
+        folder.mkdir(parents=True, exist_ok=True)
+        plain_hash = hashlib.sha256()
+        with tempfile.TemporaryDirectory(prefix=".new-", dir=folder) as scratch:
+            path = Path(scratch) / "content.zst"
             with (
-                self._whole(target) as scratch,
                 source.open("rb") as plain,
-                scratch.open("wb") as packed,
+                path.open("wb") as packed,
+                zstandard.ZstdCompressor(level=3).stream_writer(packed, closefd=False) as writer,
             ):
-                zstandard.ZstdCompressor(level=3).copy_stream(plain, packed)
+                while block := plain.read(_BLOCK):
+                    plain_hash.update(block)
+                    writer.write(block)
+            name = f"{plain_hash.hexdigest()}.zst"
+            if not (folder / name).exists():
+                _publish(path, folder / name)
         return name
 
     @contextmanager
@@ -117,14 +129,6 @@ class Artifacts:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-
-    @contextmanager
-    def _whole(self, target: Path) -> Iterator[Path]:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".new-", dir=target.parent) as scratch:
-            path = Path(scratch) / target.name
-            yield path
-            _publish(path, target)
 
 
 class NewFile:

@@ -101,6 +101,8 @@ class Warehouse:
             )
             try:
                 raw.execute("set TimeZone = 'UTC'")
+                # DuckDB takes a spawned process for a person's shell, and stdout is for data.
+                raw.execute("set enable_progress_bar = false")
                 _migrate(raw)
                 yield Connection(raw)
             finally:
