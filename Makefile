@@ -28,7 +28,8 @@ definitions: .venv/.installed
 	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/dg check defs
 
 bench: .venv/.installed
-	@set -e; for bench in tests/bench/bench_*.py; do $(BIN)/python $$bench; done
+	@set -e; for bench in $(notdir $(basename $(wildcard tests/bench/bench_*.py))); do \
+		$(BIN)/python -m tests.bench.$$bench; done
 
 wheel: .venv/.installed
 	@$(BIN)/python -m build --wheel

@@ -4,6 +4,7 @@ A project folder in, an exit code out; the one idea is that the group lives and 
 instance stands in the project's data folder, and nothing of it is left when this returns.
 """
 
+import fcntl
 import os
 import shutil
 import signal
@@ -13,8 +14,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import IO
 
 import click
 
@@ -33,20 +37,32 @@ _WITHOUT_ADVICE = "ignore:Function `dev_command` is superseded"
 def run_up(project_folder: Path, port: int = 3000) -> int:
     """Run Dagster for the project, on loopback, until a person or a signal ends it; an exit code.
 
-    Raises TryAgain where the port is taken, and BadSetting as `open_project` does.
+    Raises TryAgain where it runs already or the port is taken, and BadSetting as `open_project`.
     """
     project = open_project(project_folder.absolute())
-    _refuse_busy(port)
     home = prepare_home(project)
-    click.echo(f"Starting Dagster for {project.folder}; about ten seconds.", err=True)
-    for name in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(name, signal.default_int_handler)
+    with _alone(home / "up.lock") as lock:
+        _refuse_busy(port)
+        for name in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(name, signal.default_int_handler)
+        click.echo(f"Starting Dagster for {project.folder}; about ten seconds.", err=True)
+        environment = _environment(project, home)
+        if lock.read():
+            click.echo("It was cut off the last time; ending what was under way.", err=True)
+            orphans = [sys.executable, "-m", "dagster_defs.orphans"]
+            subprocess.run(orphans, env=environment, cwd=home, check=False)
+        return _run(home, environment, port, lock)
+
+
+def _run(home: Path, environment: Mapping[str, str], port: int, lock: IO[str]) -> int:
     command = [sys.executable, "-W", _WITHOUT_ADVICE, "-m", "dagster", "dev"]
-    command += ["--log-level", "warning"]
-    command += ["--workspace", str(home / "workspace.yaml"), "--host", HOST, "--port", str(port)]
+    command += ["--log-level", "warning", "--workspace", str(home / "workspace.yaml")]
+    command += ["--host", HOST, "--port", str(port)]
+    # The group holds the lock too: where this process is killed, it still stands.
     group = subprocess.Popen(
-        command, env=_environment(project, home), cwd=home, start_new_session=True
+        command, env=environment, cwd=home, start_new_session=True, pass_fds=[lock.fileno()]
     )
+    _write(lock, str(group.pid))
     try:
         if _answers(group, port):
             click.echo(f"Open http://{HOST}:{port} - Ctrl-C ends it.", err=True)
@@ -58,6 +74,26 @@ def run_up(project_folder: Path, port: int = 3000) -> int:
         return 0
     finally:
         _end(group)
+        _write(lock, "")
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[IO[str]]:
+    """The lock of the project's Dagster; it holds the group's number while the group runs."""
+    with path.open("a+") as lock:
+        lock.seek(0)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            runs = f"Dagster runs for this project already, as process {lock.read()}"
+            raise TryAgain(f"{runs}; end that with Ctrl-C or `kill -INT`") from None
+        yield lock
+
+
+def _write(lock: IO[str], text: str) -> None:
+    lock.truncate(0)
+    lock.write(text)
+    lock.flush()
 
 
 def prepare_home(project: Project) -> Path:

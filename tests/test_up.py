@@ -8,9 +8,11 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+import dagster as dg
 import pytest
 import yaml
 
+from dagster_defs.orphans import fail_orphans
 from flywheel.errors import TryAgain
 from flywheel.store import Project
 from flywheel.up import HOST, prepare_home, run_up
@@ -38,7 +40,6 @@ def test_a_taken_port_is_refused_and_a_free_one_named(project: Project, taken_po
     assert suggested > taken_port
     with socket.socket() as free:
         free.bind((HOST, suggested))
-    assert not project.folder.exists()
 
 
 def test_the_instance_of_a_project_is_made_once_and_then_its_own(project: Project) -> None:
@@ -70,7 +71,7 @@ def wait_for_word(process: "subprocess.Popen[str]", word: str) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="children are looked up in /proc")
-def test_dagster_opens_and_all_of_it_ends(project: Project) -> None:
+def test_dagster_opens_once_and_all_of_it_ends(project: Project) -> None:
     port = free_port()
     up = subprocess.Popen(
         [sys.executable, "-c", UP, str(project.folder), str(port)],
@@ -82,7 +83,32 @@ def test_dagster_opens_and_all_of_it_ends(project: Project) -> None:
     with up:
         wait_for_word(up, f"Open http://{HOST}:{port}")
         (leader,) = Path(f"/proc/{up.pid}/task/{up.pid}/children").read_text().split()
+        with pytest.raises(TryAgain, match=f"already, as process {leader}; end that"):
+            run_up(project.folder, free_port())
         up.send_signal(signal.SIGTERM)
         assert up.wait(PATIENCE_S) == 0
     with pytest.raises(ProcessLookupError):
         os.killpg(int(leader), 0)
+    assert (project.data_dir / "dagster" / "up.lock").read_text() == ""
+
+
+@dg.op
+def nothing() -> None:
+    """Stands for a step."""
+
+
+@dg.job
+def idle() -> None:
+    """Stands for a job."""
+    nothing()
+
+
+def test_a_run_whose_process_is_gone_ends_as_failed() -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        finished = instance.create_run_for_job(idle, status=dg.DagsterRunStatus.SUCCESS)
+        started = instance.create_run_for_job(idle, status=dg.DagsterRunStatus.STARTED)
+        assert fail_orphans(instance) == 1
+        status = {run.run_id: run.status for run in instance.get_runs()}
+        assert status[started.run_id] == dg.DagsterRunStatus.FAILURE
+        assert status[finished.run_id] == dg.DagsterRunStatus.SUCCESS
+        assert fail_orphans(instance) == 0
