@@ -10,6 +10,7 @@ import json
 import re
 from collections import Counter
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from flywheel.errors import BadInput, NotFound
@@ -17,7 +18,7 @@ from flywheel.store.queries import SQL_FOLDER
 from flywheel.traces.lines import numbered_lines, plain_file
 
 # Rows that are looked at before a format is named.
-SAMPLE_ROWS = 50
+SAMPLE_ROWS = 20
 
 _HEADER = re.compile(r"^-- (\w+): (.*(?:\n--   .*)*)", re.MULTILINE)
 
@@ -96,14 +97,15 @@ def first_rows(plain: Path, path: Path) -> list[dict[str, object]]:
         if b"\0" in start:
             raise BadInput(f"{path} is no UTF-8 text; {_WHAT_WORKS}")
         for chunk in numbered_lines(file):
-            if not chunk.texts and not chunk.rejected:
+            if not chunk.lines and not chunk.rejected:
                 continue
-            rows = [row for text in chunk.texts[: 10 * SAMPLE_ROWS] if (row := _row(text))]
-            if not rows and chunk.texts and chunk.texts[0].startswith("["):
+            rows = (row for line in chunk.lines if (row := _row(line)))
+            sample = list(islice(rows, SAMPLE_ROWS))
+            if not sample and chunk.lines and chunk.lines[0].startswith(b"["):
                 raise BadInput(
                     f"{path} is one JSON array; write one object a line: jq -c '.[]' {path}"
                 )
-            return rows[:SAMPLE_ROWS]
+            return sample
     raise BadInput(f"{path} is empty; {_WHAT_WORKS}")
 
 
@@ -139,9 +141,9 @@ def _fingerprint(row: dict[str, object]) -> list[str]:
     return keys
 
 
-def _row(text: str) -> dict[str, object] | None:
+def _row(line: bytes) -> dict[str, object] | None:
     try:
-        row = json.loads(text)
+        row = json.loads(line)
     except (ValueError, RecursionError):
         return None
     return row if isinstance(row, dict) else None

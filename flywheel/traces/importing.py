@@ -95,9 +95,12 @@ def import_file(
             "artifact": artifact,
         },
     )
-    _, failed = _load_missing(stores)
+    loaded, failed = _load_missing(stores)
     if import_id in failed:
         raise failed[import_id]
+    if is_new and import_id in loaded:
+        return loaded[import_id]
+    # It was in before, or another process has just loaded it.
     with stores.warehouse.open() as connection:
         report = _report(connection, import_id, str(path))
     return report if is_new else _again(report)
@@ -111,7 +114,7 @@ def load_imports(stores: Stores) -> list[ImportReport]:
     loaded, failed = _load_missing(stores)
     for error in failed.values():
         raise error
-    return loaded
+    return list(loaded.values())
 
 
 def days_with_traces(stores: Stores) -> list[date]:
@@ -150,20 +153,22 @@ def _enter(stores: Stores, values: dict[str, object]) -> tuple[int, bool]:
             return int(ledger.execute(same).scalar_one()), False
 
 
-def _load_missing(stores: Stores) -> tuple[list[ImportReport], dict[int, NeverWill]]:
+def _load_missing(stores: Stores) -> tuple[dict[int, ImportReport], dict[int, NeverWill]]:
+    """Reports of the imports that were loaded, and why others were not, by their numbers."""
     with stores.ledger.begin() as ledger:
         entries = ledger.execute(sa.select(imports).order_by(imports.c.import_id)).all()
     with stores.warehouse.open() as connection:
-        loaded = {import_id for (import_id,) in connection.rows("traces/imports_loaded")}
-    reports, failed = [], {}
+        present = {import_id for (import_id,) in connection.rows("traces/imports_loaded")}
+    loaded: dict[int, ImportReport] = {}
+    failed: dict[int, NeverWill] = {}
     for entry in entries:
-        if entry.import_id in loaded:
+        if entry.import_id in present:
             continue
         try:
-            reports.append(_load(stores, entry))
+            loaded[entry.import_id] = _load(stores, entry)
         except NeverWill as error:
             failed[entry.import_id] = error
-    return reports, failed
+    return loaded, failed
 
 
 def _load(stores: Stores, entry: Entry) -> ImportReport:
@@ -187,9 +192,7 @@ def _raw_file(stores: Stores, entry: Entry) -> Iterator[Path]:
         yield raw
 
 
-def _load_lines(
-    connection: Connection, file: BinaryIO, entry: Entry
-) -> None:
+def _load_lines(connection: Connection, file: BinaryIO, entry: Entry) -> None:
     read, rejected = 0, []
     for chunk in numbered_lines(file):
         read += len(chunk.numbers) + len(chunk.rejected)
@@ -209,9 +212,7 @@ def _load_lines(
     connection.run("traces/current_versions", import_id=entry.import_id)
 
 
-def _load_chunk(
-    connection: Connection, chunk: LineChunk, entry: Entry
-) -> list[tuple[int, str]]:
+def _load_chunk(connection: Connection, chunk: LineChunk, entry: Entry) -> list[tuple[int, str]]:
     """Add the chunk's traces and messages; the lines that could not be used, and why."""
     chosen = format_named(entry.format)
     parsed = _parse(connection, chunk, chosen, entry.app or DEFAULT_APP)
@@ -225,10 +226,10 @@ def _load_chunk(
         with connection.given(incoming_rows=incoming):
             connection.run("traces/new_traces", import_id=entry.import_id)
             connection.run("traces/new_messages")
-    texts = dict(zip(chunk.numbers, chunk.texts, strict=True))
+    lines = dict(zip(chunk.numbers, chunk.lines, strict=True))
     bad = parsed.select(["line_no", "why"]).filter(pc.is_valid(parsed["why"]))
     return [
-        (number, explain(texts[number], chosen.messages) if why == "unread" else why)
+        (number, explain(lines[number], chosen.messages) if why == "unread" else why)
         for number, why in zip(bad["line_no"].to_pylist(), bad["why"].to_pylist(), strict=True)
     ]
 
@@ -237,7 +238,7 @@ def _parse(connection: Connection, chunk: LineChunk, chosen: Format, app: str) -
     lines = pa.table(
         {
             "line_no": pa.array(chunk.numbers, pa.int64()),
-            "line": pa.array(chunk.texts, pa.large_string()),
+            "line": pa.array(chunk.lines, pa.large_string()),
         }
     )
     # One statement, so that a line is typed, mapped and checked without being stored in between.

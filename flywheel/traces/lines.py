@@ -30,15 +30,16 @@ MAX_DEPTH = 500
 _BOM = b"\xef\xbb\xbf"
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\Z)', re.DOTALL)
 _NO_BRACKET = bytes(set(range(256)) - set(b"[]{}"))
-_SURROGATE = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
 
 @dataclass(frozen=True, slots=True)
 class LineChunk:
-    """Some lines that are not blank: their numbers from 1, their texts, and why others are none."""
+    """Some lines that are UTF-8 and not blank, their numbers from 1, and why others are not."""
 
     numbers: list[int] = field(default_factory=list)
-    texts: list[str] = field(default_factory=list)
+    # As bytes: one emoji makes a string of Python four times as large.
+    lines: list[bytes] = field(default_factory=list)
     rejected: list[tuple[int, str]] = field(default_factory=list)
 
 
@@ -55,16 +56,16 @@ def numbered_lines(file: BinaryIO) -> Iterator[LineChunk]:
             why = _unreadable(line)
             if why is None:
                 chunk.numbers.append(number)
-                chunk.texts.append(line.decode("utf-8"))
+                chunk.lines.append(line)
             else:
                 chunk.rejected.append((number, why))
         yield chunk
 
 
-def explain(text: str, messages: str) -> str:
+def explain(line: bytes, messages: str) -> str:
     """Why a line gave no trace; `messages` is where its format keeps the messages."""
     try:
-        row = json.loads(text)
+        row = json.loads(line)
     except json.JSONDecodeError as error:
         return f"not JSON: {error.msg} at character {error.pos + 1}"
     except (ValueError, RecursionError) as error:
@@ -73,7 +74,7 @@ def explain(text: str, messages: str) -> str:
         return "not a JSON object"
     for key in messages.split("."):
         row = row.get(key) if isinstance(row, dict) else None
-    if isinstance(row, list) and _SURROGATE.search(text):
+    if isinstance(row, list) and _SURROGATE.search(line):
         return "not JSON that can be stored: half of a surrogate pair, such as \\ud83d, is no text"
     return f"has no list of messages under {messages!r}"
 
@@ -129,10 +130,11 @@ def _unreadable(line: bytes) -> str | None:
         return f"longer than {MAX_LINE_BYTES >> 20} MiB"
     if line.count(b"{") + line.count(b"[") > MAX_DEPTH and _depth(line) > MAX_DEPTH:
         return f"nested deeper than {MAX_DEPTH} levels"
-    try:
-        line.decode("utf-8")
-    except UnicodeDecodeError as error:
-        return f"not UTF-8 at byte {error.start + 1}"
+    if not line.isascii():
+        try:
+            line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            return f"not UTF-8 at byte {error.start + 1}"
     return None
 
 
