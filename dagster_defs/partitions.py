@@ -8,10 +8,13 @@ import os
 from collections.abc import Callable, Mapping
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
 from flywheel.settings import ProjectSettings, read_settings
+from flywheel.store import Stores
+from flywheel.traces.importing import days_with_traces
 
 
 def first_day(folder: str | None) -> date:
@@ -26,10 +29,16 @@ DAILY = dg.DailyPartitionsDefinition(
 
 
 def each_day(
-    context: dg.AssetExecutionContext, work: Callable[[date], Mapping[str, object]]
+    context: dg.AssetExecutionContext, stores: Stores, work: Callable[[date], Mapping[str, Any]]
 ) -> dg.MaterializeResult:
-    """Work on every day of the run, oldest first; what `work` returns is metadata of the day."""
-    for key in context.partition_keys:
-        context.add_asset_metadata(work(date.fromisoformat(key)), partition_key=key)
-        context.log.info(f"{key} is done")
+    """Work on the days of the run, oldest first; what `work` returns is metadata of its day.
+
+    A day without traces costs nothing, since most of a first backfill's days may be before them.
+    """
+    present = set(days_with_traces(stores))
+    for day in map(date.fromisoformat, context.partition_keys):
+        done = work(day) if day in present else {"traces": 0}
+        context.add_asset_metadata(done, partition_key=day.isoformat())
+        if day in present:
+            context.log.info(f"{day} is done")
     return dg.MaterializeResult()

@@ -28,7 +28,9 @@ def few_shot_corrections(
     embedder, levers = embedder_of(opened), levers_of(opened)
     context.add_asset_metadata({"index_version": current_version(stores) or "none yet"})
     return each_day(
-        context, lambda day: facts(few_shots_for_day(stores, embedder, how, levers, day))
+        context,
+        stores,
+        lambda day: facts(few_shots_for_day(stores, embedder, how, levers, day)),
     )
 
 
@@ -45,7 +47,9 @@ def judge_scores(
     opened = project.get()
     stores, judge = opened.stores, judge_of(opened)
     return each_day(
-        context, lambda day: facts(score_day(stores, judge, day)) | histogram(stores, day)
+        context,
+        stores,
+        lambda day: facts(score_day(stores, judge, day)) | histogram(stores, day),
     )
 
 

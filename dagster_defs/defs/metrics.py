@@ -1,5 +1,7 @@
 """Metrics: scores by code, every metric of the product and of the project on every trace."""
 
+from datetime import date
+
 import dagster as dg
 
 from dagster_defs.defs.traces import traces
@@ -15,8 +17,9 @@ def code_scores(
 ) -> dg.MaterializeResult:
     """What each metric file says of the day's traces; one that fails is counted, not fatal."""
     opened = project.get()
-    metrics = load_metrics(opened.metrics_dir)
-    return each_day(
-        context,
-        lambda day: {"scores": by_metric(metrics, score_day_by_code(opened.stores, metrics, day))},
-    )
+    stores, metrics = opened.stores, load_metrics(opened.metrics_dir)
+
+    def score(day: date) -> dict[str, dg.MetadataValue]:
+        return {"scores": by_metric(metrics, score_day_by_code(stores, metrics, day))}
+
+    return each_day(context, stores, score)

@@ -21,6 +21,5 @@ def review_queue(
 ) -> dg.MaterializeResult:
     """The day's traces most worth a person's time, and a uniform audit beside them."""
     opened = project.get()
-    return each_day(
-        context, lambda day: facts(fill_queue(opened.stores, opened.settings.queue, day))
-    )
+    stores, how = opened.stores, opened.settings.queue
+    return each_day(context, stores, lambda day: facts(fill_queue(stores, how, day)))

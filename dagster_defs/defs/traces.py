@@ -18,7 +18,7 @@ def traces(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.Ma
     """The day's conversations, from every imported file that the warehouse has not loaded yet."""
     stores = project.get().stores
     load_imports(stores)
-    return each_day(context, lambda day: facts(count_traces(stores, day)))
+    return each_day(context, stores, lambda day: facts(count_traces(stores, day)))
 
 
 @dg.asset(
@@ -31,7 +31,9 @@ def sampled_traces(
     opened = project.get()
     stores, how = opened.stores, opened.settings.sampling
     return each_day(
-        context, lambda day: facts(sample_day(stores, day, how.rate, how.min_per_stratum))
+        context,
+        stores,
+        lambda day: facts(sample_day(stores, day, how.rate, how.min_per_stratum)),
     )
 
 
