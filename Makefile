@@ -6,7 +6,8 @@ PIP_ARGS ?=
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-CPU_TORCH := https://download.pytorch.org/whl/cpu
+# The release that the tests run with, where torch's own index has a build without CUDA.
+CPU_TORCH := torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu
 export DAGSTER_DISABLE_TELEMETRY = 1
 
 .PHONY: demo test check lint definitions bench wheel
@@ -34,13 +35,13 @@ bench: .venv/.installed
 wheel: .venv/.installed
 	@$(BIN)/python -m build --wheel
 
-# The package index's torch for Linux brings gigabytes of CUDA. Where there is no GPU, and PIP_ARGS
-# says nothing else, the CPU build of its own index is taken first.
+# The package index's torch for Linux brings gigabytes of CUDA; where there is no GPU, and PIP_ARGS
+# says nothing else, the CPU build is tried first.
 .venv/.installed: pyproject.toml
 	@echo "Installing into .venv; the first time takes some minutes."
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@if [ -z '$(PIP_ARGS)' ] && [ "$$(uname -s)" = Linux ] && ! command -v nvidia-smi >/dev/null; then \
-		$(PIP) --retries 1 --timeout 15 --index-url $(CPU_TORCH) torch \
-		|| echo "$(CPU_TORCH) was not reached; taking torch from the package index."; fi
+	@if [ -z "$(PIP_ARGS)" ] && [ "$$(uname -s)" = Linux ] && ! command -v nvidia-smi >/dev/null; then \
+		$(PIP) --retries 1 --timeout 15 $(CPU_TORCH) 2>/dev/null \
+		|| echo "No CPU build of torch was reached; taking the package index's, of some gigabytes."; fi
 	@$(PIP) --editable '.[dev]' $(PIP_ARGS)
 	@touch $@
