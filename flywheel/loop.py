@@ -17,7 +17,7 @@ from flywheel.judge.cold_start import cold_start_judge
 from flywheel.judge.files import load_judge
 from flywheel.judge.judge import Judge
 from flywheel.judge.scoring import JudgeReport, Progress, no_progress, score_day
-from flywheel.metrics import load_metrics, score_day_by_code
+from flywheel.metrics import read_metrics, score_day_by_code
 from flywheel.models.embedder import Embedder, load_embedder
 from flywheel.quality import write_quality_report
 from flywheel.queue import QueueReport, fill_queue
@@ -32,6 +32,7 @@ from flywheel.registry import (
 )
 from flywheel.retrieval import few_shots_for_day, update_index
 from flywheel.store import Project
+from flywheel.store.ledger import Ledger
 from flywheel.store.snapshots import restore_all
 from flywheel.traces.conversations import InputLevers
 from flywheel.traces.importing import days_with_traces, load_imports
@@ -60,6 +61,7 @@ class LoopReport:
     labels: int = 0
     examples: int = 0
     retraining: str = ""
+    refused_metrics: list[str] = field(default_factory=list)
 
 
 def embedder_of(project: Project) -> Embedder:
@@ -79,7 +81,8 @@ def judge_of(project: Project, folder: Path | None = None) -> Judge:
     if folder is not None:
         return load_judge(folder, embedder)
     champion = alias_of(project.stores.ledger, TARGET, CHAMPION)
-    if champion is None:
+    # A champion without files is the judge that needs no labels.
+    if champion is None or champion.artifact is None:
         return cold_start_judge(embedder, levers_of(project))
     return judge_in(project.stores, champion.version, embedder)
 
@@ -90,6 +93,7 @@ def run_loop(
     """Every stage in order over these days, or over all that have traces; then what is learnt."""
     load_imports(project.stores)
     report = LoopReport(list(days or days_with_traces(project.stores)))
+    report.refused_metrics = [str(why) for why in read_metrics(project.metrics_dir)[1]]
     for number, day in enumerate(report.days):
         judged, queued = run_day(project, day)
         report.traces += judged.attempted
@@ -109,7 +113,7 @@ def run_day(project: Project, day: date) -> tuple[JudgeReport, QueueReport]:
     """The daily stages of one day, from its sample to its review queue."""
     stores, settings = project.stores, project.settings
     sample_day(stores, day, settings.sampling.rate, settings.sampling.min_per_stratum)
-    score_day_by_code(stores, load_metrics(project.metrics_dir), day)
+    score_day_by_code(stores, read_metrics(project.metrics_dir)[0], day)
     few_shots_for_day(stores, embedder_of(project), settings.retrieval, levers_of(project), day)
     judged = score_day(stores, judge_of(project), day)
     return judged, fill_queue(stores, settings.queue, day)
@@ -160,11 +164,23 @@ def train(
         champion.version,
         progress,
     )
+    _enter_cold_start(ledger, champion)
     register(ledger, TARGET, made.version, made.manifest, made.version, champion.version, ACTOR)
     # The same labels give the same judge, which may be the champion by now.
     if made.version != champion.version:
         set_alias(ledger, TARGET, CHALLENGER, made.version, ACTOR, "newest training")
     return made
+
+
+def _enter_cold_start(ledger: Ledger, champion: Judge) -> None:
+    """Make the judge in use the champion where it is none yet, so that there is a way back to it.
+
+    Only the cold-start judge can be that: in a new project, or under a new version of its own.
+    """
+    entered = alias_of(ledger, TARGET, CHAMPION)
+    if entered is None or entered.version != champion.version:
+        register(ledger, TARGET, champion.version, {}, None, None, ACTOR)
+        set_alias(ledger, TARGET, CHAMPION, champion.version, ACTOR, "it needs no labels")
 
 
 def gate(project: Project) -> tuple[GateVerdict, list[GateItem]]:
