@@ -4,11 +4,11 @@ Leaf module. Strings in, strings or findings out; the one idea is that nothing h
 """
 
 import re
-import unicodedata
 
 # Bidirectional overrides and isolates reorder what a person sees; zero-width marks, soft hyphens
-# and tag characters hide text from people that a model still reads.
-_INVISIBLE = dict.fromkeys(
+# and tag characters hide text from people that a model still reads. Control characters and halves
+# of surrogate pairs stay, as a mark that something stood there.
+_INVISIBLE: dict[int, str | None] = dict.fromkeys(
     [
         *(0x00AD, 0x061C, 0x180E, 0xFEFF),
         *range(0x200B, 0x2010),
@@ -16,6 +16,8 @@ _INVISIBLE = dict.fromkeys(
         *range(0x2060, 0x2070),
         *range(0xE0000, 0xE0080),
     ]
+) | dict.fromkeys(
+    {*range(0x20), *range(0x7F, 0xA0), *range(0xD800, 0xE000)} - {ord("\n"), ord("\t")}, "\ufffd"
 )
 
 # Phrases that address a model instead of a person; each is a reason not to put a text in a prompt.
@@ -34,11 +36,12 @@ _INJECTION = re.compile(
 
 def visible(text: str) -> str:
     """The text without control characters, bidirectional overrides and zero-width marks."""
-    cleaned = text.translate(_INVISIBLE)
-    return "".join(
-        c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs") else "\ufffd"
-        for c in cleaned
-    )
+    return text if text.isprintable() else text.translate(_INVISIBLE)
+
+
+def encodable(text: str) -> str:
+    """The text with `?` for each half of a surrogate pair: UTF-8 and tokenizers know no halves."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def quote(text: str, limit: int = 120) -> str:

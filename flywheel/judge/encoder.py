@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flywheel.judge.features import RawFeatures, Scale, Sparse, raw_features
+from flywheel.judge.judge import array_fingerprint
 from flywheel.judge.prototypes import PrototypeCoder, error_logit, prototypes_version
 from flywheel.judge.reactions import Floats, Pooling, Reaction
 from flywheel.models.embedder import Embedder, Vectors
@@ -143,3 +144,24 @@ class FrozenModel:
             rows = slice(start, start + _BATCH)
             total[rows] += dense_features(views[rows]) @ self.coef[: split - 3]
         return total + self.scale.cosines(views) @ self.coef[split - 3 : split]
+
+
+def frozen_model(
+    embedder: Embedder, scale: PairScale, coef: Floats, intercept: float, pooling: Pooling
+) -> FrozenModel:
+    """A frozen tier under the version that its numbers and its embedder give it."""
+    words = scale.lexical
+    version = array_fingerprint(
+        [
+            words.idf,
+            words.mean,
+            words.deviation,
+            scale.mean,
+            scale.deviation,
+            coef,
+            np.array([intercept]),
+        ],
+        pooling,
+        embedder.version,
+    )
+    return FrozenModel(embedder, scale, coef, intercept, pooling, f"frozen-{version}")

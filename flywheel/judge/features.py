@@ -177,8 +177,8 @@ def _numbers(
     user, answer, request = turns.T
     size = np.asarray(words.sum(axis=1)).ravel()
 
-    def marks(mark: str) -> Floats:
-        return np.bincount(rows[flat == _columns[mark.encode()]], minlength=len(length)).astype(float)
+    def marks(mark: bytes) -> Floats:
+        return np.bincount(rows[flat == _columns[mark]], minlength=len(length)).astype(float)
 
     def overlap(first: Integers, second: Integers) -> Floats:
         common = np.asarray(words[first].multiply(words[second]).sum(axis=1)).ravel()
@@ -190,8 +190,8 @@ def _numbers(
         [
             np.log1p(length[user]),
             np.log1p(length[answer]),
-            marks("?")[user],
-            marks("!")[user],
+            marks(b"?")[user],
+            marks(b"!")[user],
             overlap(user, request),
             overlap(user, answer),
             overlap(answer, request),

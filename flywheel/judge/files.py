@@ -8,17 +8,19 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from flywheel.errors import BadArtifact, BadInput
 from flywheel.judge.calibration import Calibration
-from flywheel.judge.encoder import FrozenModel, PairScale
+from flywheel.judge.encoder import FrozenModel, PairScale, frozen_model
 from flywheel.judge.features import Scale
 from flywheel.judge.judge import Judge, ReactionModel
-from flywheel.judge.lexical import LexicalModel
-from flywheel.judge.lora import LoraModel, attach_adapter
+from flywheel.judge.lexical import LexicalModel, lexical_model
+from flywheel.judge.lora import LoraModel, attach_adapter, lora_model
 from flywheel.models.embedder import Embedder
 from flywheel.records import Tier
 from flywheel.traces.conversations import InputLevers
@@ -27,6 +29,11 @@ from flywheel.traces.conversations import InputLevers
 KIND = "judges"
 MANIFEST = "judge.json"
 _FORMAT = 1
+# What is raised where a file is missing, cut off, or holds other names, types or shapes.
+_DAMAGE = (
+    *(OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError),
+    SafetensorError,
+)
 
 
 def save_judge(judge: Judge, folder: Path, about: Mapping[str, object]) -> None:
@@ -77,61 +84,43 @@ def load_judge(folder: Path, embedder: Embedder) -> Judge:
     path = folder / MANIFEST
     if not path.is_file():
         raise BadInput(f"{folder} holds no judge: it has no {MANIFEST}; `flywheel training fit`")
-    manifest = json.loads(path.read_text(encoding="utf-8"))
-    if manifest["embedder"] != embedder.version:
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        if manifest["embedder"] != embedder.version:
+            raise BadArtifact(
+                f"the judge in {folder} was fitted on the embedder {manifest['embedder']}, "
+                f"and this project uses {embedder.version}"
+            )
+        judge = _load(folder, manifest, embedder)
+    except _DAMAGE as error:
         raise BadArtifact(
-            f"the judge in {folder} was fitted on the embedder {manifest['embedder']}, "
-            f"and this project uses {embedder.version}"
-        )
-    tiers, models = manifest["tiers"], dict[Tier, ReactionModel]()
-    models["lexical"] = _load_lexical(folder, tiers["lexical"])
-    models["frozen"] = frozen = _load_frozen(folder, tiers["frozen"], embedder)
-    if "lora" in tiers:
-        head = load_file(folder / "lora_head.safetensors")
-        models["lora"] = LoraModel(
-            frozen,
-            attach_adapter(embedder, str(folder)),
-            head["coef"],
-            float(head["intercept"][0]),
-            tiers["lora"]["version"],
-        )
-    levers = manifest["levers"]
-    judge = Judge(
-        models,
-        {tier: Calibration(**values) for tier, values in manifest["calibrations"].items()},
-        InputLevers(levers["max_message_chars"], tuple(levers["strip_markers"])),
-        manifest["best"],
-    )
+            f"the judge in {folder} is damaged ({type(error).__name__}); copy it there again"
+        ) from error
     if judge.version != manifest["version"]:
         raise BadArtifact(f"the judge in {folder} is not the {manifest['version']} that it names")
     return judge
 
 
-def _load_lexical(folder: Path, tier: Mapping[str, str]) -> LexicalModel:
-    arrays = load_file(folder / "lexical.safetensors")
-    return LexicalModel(
-        Scale(arrays["idf"], arrays["mean"], arrays["deviation"]),
-        arrays["coef"],
-        float(arrays["intercept"][0]),
-        "last" if tier["pooling"] == "last" else "worst",
-        tier["version"],
-    )
-
-
-def _load_frozen(folder: Path, tier: Mapping[str, str], embedder: Embedder) -> FrozenModel:
-    arrays = load_file(folder / "frozen.safetensors")
-    scale = PairScale(
-        Scale(arrays["idf"], arrays["mean"], arrays["deviation"]),
-        arrays["cosine_mean"],
-        arrays["cosine_deviation"],
-    )
-    return FrozenModel(
-        embedder,
-        scale,
-        arrays["coef"],
-        float(arrays["intercept"][0]),
-        "last" if tier["pooling"] == "last" else "worst",
-        tier["version"],
+def _load(folder: Path, manifest: Mapping[str, Any], embedder: Embedder) -> Judge:
+    """The judge as the files have it; its version is worked out from them, not read."""
+    pooling = {tier: about["pooling"] for tier, about in manifest["tiers"].items()}
+    words = load_file(folder / "lexical.safetensors")
+    lexical = lexical_model(_scale_of(words), *_linear_of(words), pooling["lexical"])
+    pairs = load_file(folder / "frozen.safetensors")
+    scale = PairScale(_scale_of(pairs), pairs["cosine_mean"], pairs["cosine_deviation"])
+    frozen = frozen_model(embedder, scale, *_linear_of(pairs), pooling["frozen"])
+    models: dict[Tier, ReactionModel] = {"lexical": lexical, "frozen": frozen}
+    if "lora" in pooling:
+        head = load_file(folder / "lora_head.safetensors")
+        models["lora"] = lora_model(
+            frozen, attach_adapter(embedder, str(folder)), *_linear_of(head)
+        )
+    levers = manifest["levers"]
+    return Judge(
+        models,
+        {tier: Calibration(**values) for tier, values in manifest["calibrations"].items()},
+        InputLevers(levers["max_message_chars"], tuple(levers["strip_markers"])),
+        manifest["best"],
     )
 
 
@@ -141,3 +130,11 @@ def _scale(scale: Scale) -> dict[str, np.ndarray]:
 
 def _linear(coef: np.ndarray, intercept: float) -> dict[str, np.ndarray]:
     return {"coef": np.ascontiguousarray(coef, np.float64), "intercept": np.array([intercept])}
+
+
+def _scale_of(arrays: Mapping[str, np.ndarray]) -> Scale:
+    return Scale(arrays["idf"], arrays["mean"], arrays["deviation"])
+
+
+def _linear_of(arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, float]:
+    return arrays["coef"], float(arrays["intercept"][0])

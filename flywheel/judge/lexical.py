@@ -19,6 +19,7 @@ from flywheel.judge.features import (
     fit_scale,
     raw_features,
 )
+from flywheel.judge.judge import array_fingerprint
 from flywheel.judge.prototypes import error_logit, prototypes, prototypes_version, weigh_repeats
 from flywheel.judge.reactions import Floats, Pooling, Reaction
 from flywheel.records import REASON_CODES, Tier
@@ -41,7 +42,9 @@ class LexicalPrototypes:
 
     def read(self, reactions: Sequence[Reaction]) -> tuple[Floats, Floats]:
         """Logits of shape (n,) and code scores of shape (n, 8)."""
-        codes = _code_scores(raw_features(reactions))
+        # Prototypes are single turns: the answers, most of the text, have no say.
+        bare = [Reaction(r.conversation, r.position, r.text, "", r.request) for r in reactions]
+        codes = _code_scores(raw_features(bare))
         return error_logit(codes), codes
 
 
@@ -60,6 +63,14 @@ class LexicalModel:
         """Logits of shape (n,) and code scores of shape (n, 8)."""
         raw = raw_features(reactions)
         return self.scale.logits(raw, self.coef, self.intercept), _code_scores(raw)
+
+
+def lexical_model(scale: Scale, coef: Floats, intercept: float, pooling: Pooling) -> LexicalModel:
+    """A lexical tier under the version that its numbers give it."""
+    version = array_fingerprint(
+        [scale.idf, scale.mean, scale.deviation, coef, np.array([intercept])], pooling
+    )
+    return LexicalModel(scale, coef, intercept, pooling, f"lexical-{version}")
 
 
 def _code_scores(raw: RawFeatures) -> Floats:

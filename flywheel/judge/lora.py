@@ -15,10 +15,12 @@ import numpy as np
 
 from flywheel.judge.encoder import FrozenModel, views_of
 from flywheel.judge.features import raw_features
+from flywheel.judge.judge import array_fingerprint
 from flywheel.judge.prototypes import PrototypeCoder
 from flywheel.judge.reactions import Floats, Pooling, Reaction
 from flywheel.models.embedder import Embedder
 from flywheel.records import Tier
+from flywheel.safety import encodable
 
 if TYPE_CHECKING:
     import torch
@@ -40,8 +42,8 @@ class PairEncoder:
     def tokens(self, reactions: Sequence[Reaction]) -> list[list[int]]:
         """Token ids of each pair."""
         pairs = self._tokenizer(
-            [r.answer for r in reactions],
-            [r.text for r in reactions],
+            [encodable(r.answer) for r in reactions],
+            [encodable(r.text) for r in reactions],
             truncation="longest_first",
             max_length=MAX_TOKENS,
         )
@@ -107,6 +109,19 @@ class LoraModel:
         codes = PrototypeCoder(self.frozen.embedder).code_scores(views[:, 0], views[:, 2])
         logits = self.frozen.logits(views, raw_features(reactions))
         return logits + self.encoder.vectors(reactions) @ self.coef + self.intercept, codes
+
+
+def lora_model(
+    frozen: FrozenModel, encoder: PairEncoder, coef: Floats, intercept: float
+) -> LoraModel:
+    """A LoRA tier under the version that its adapter, its head and its frozen tier give it."""
+    weights = [
+        tensor.detach().cpu().numpy()
+        for name, tensor in encoder.model.named_parameters()
+        if "lora_" in name
+    ]
+    version = array_fingerprint([*weights, coef, np.array([intercept])], frozen.version)
+    return LoraModel(frozen, encoder, coef, intercept, f"lora-{version}")
 
 
 def attach_adapter(embedder: Embedder, folder: str) -> PairEncoder:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flywheel.errors import BadArtifact, NotFound
+from flywheel.safety import encodable
 from flywheel.store.artifacts import sha256_of
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Embedder:
             self._cache = {key: self._cache[key] for key in kept}
         if missing:
             vectors = self.model().encode(
-                list(missing.values()),
+                [encodable(text) for text in missing.values()],
                 batch_size=32,
                 normalize_embeddings=True,
                 show_progress_bar=False,

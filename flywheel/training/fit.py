@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from flywheel.judge.calibration import Calibration, fit_calibration
-from flywheel.judge.encoder import FrozenModel, PairScale, Views, fit_pair_scale, views_of
-from flywheel.judge.features import RawFeatures, Scale, fit_scale, raw_features
-from flywheel.judge.judge import Judge, ReactionModel, array_fingerprint
-from flywheel.judge.lexical import LexicalModel
+from flywheel.judge.encoder import FrozenModel, Views, fit_pair_scale, frozen_model, views_of
+from flywheel.judge.features import RawFeatures, fit_scale, raw_features
+from flywheel.judge.judge import Judge, ReactionModel
+from flywheel.judge.lexical import LexicalModel, lexical_model
 from flywheel.judge.reactions import Floats, Pooling
 from flywheel.judge.scoring import Progress, no_progress
 from flywheel.models.embedder import Embedder
@@ -100,18 +100,15 @@ def fit_judge(
     frozen, frozen_fit, choice = _fit_frozen(base)
     progress(3, STEPS)
     models: dict[Tier, ReactionModel] = {"lexical": lexical, "frozen": frozen}
-    calibrations: dict[Tier, Calibration] = {
-        "lexical": lexical_fit.calibration,
-        "frozen": frozen_fit.calibration,
-    }
     fits: dict[Tier, TierFit] = {"lexical": lexical_fit, "frozen": frozen_fit}
+    calibrations = {tier: fit.calibration for tier, fit in fits.items()}
     lora_fit = None
     if with_lora:
         lora, lora_fit = fit_lora(frozen, material, choice.held_out, settings)
         models["lora"], calibrations["lora"] = lora, frozen_fit.calibration
     best, why = _best(fits, lora_fit)
     progress(STEPS, STEPS)
-    judge = Judge(models, {tier: calibrations[tier] for tier in models}, levers, best)
+    judge = Judge(models, calibrations, levers, best)
     report = FitReport(len(labelled), int(material.truth.sum()), fits, lora_fit, best, why)
     return judge, report
 
@@ -209,32 +206,3 @@ def _best(fits: dict[Tier, TierFit], lora: LoraFit | None) -> tuple[Tier, str]:
         f"{fits['lexical'].cv_auc:.3f}"
     )
     return ("lexical" if gains.mean() > error else "frozen"), why
-
-
-def lexical_model(scale: Scale, coef: Floats, intercept: float, pooling: Pooling) -> LexicalModel:
-    """A lexical tier under the version that its numbers give it."""
-    version = array_fingerprint(
-        [scale.idf, scale.mean, scale.deviation, coef, np.array([intercept])], pooling
-    )
-    return LexicalModel(scale, coef, intercept, pooling, f"lexical-{version}")
-
-
-def frozen_model(
-    embedder: Embedder, scale: PairScale, coef: Floats, intercept: float, pooling: Pooling
-) -> FrozenModel:
-    """A frozen tier under the version that its numbers and its embedder give it."""
-    words = scale.lexical
-    version = array_fingerprint(
-        [
-            words.idf,
-            words.mean,
-            words.deviation,
-            scale.mean,
-            scale.deviation,
-            coef,
-            np.array([intercept]),
-        ],
-        pooling,
-        embedder.version,
-    )
-    return FrozenModel(embedder, scale, coef, intercept, pooling, f"frozen-{version}")

@@ -6,7 +6,7 @@ every linear layer, alpha 32, about ten times the learning rate of full fine-tun
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,14 @@ import numpy as np
 
 from flywheel.errors import NeverWill
 from flywheel.judge.encoder import FrozenModel
-from flywheel.judge.judge import array_fingerprint
-from flywheel.judge.lora import LoraModel, PairEncoder, base_model, by_length, quiet_peft
+from flywheel.judge.lora import (
+    LoraModel,
+    PairEncoder,
+    base_model,
+    by_length,
+    lora_model,
+    quiet_peft,
+)
 from flywheel.judge.reactions import Floats
 from flywheel.models.embedder import Embedder
 from flywheel.settings import TrainingSettings
@@ -52,13 +58,35 @@ class LoraFit:
     cpu_s: float
 
 
-@dataclass(slots=True)
-class _Best:
-    loss: float
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """What is trained and checked on; `offset` are the frozen tier's out-of-fold logits."""
+
+    tokens: Sequence[Sequence[int]]
+    offset: Floats
+    truth: Bools
+    fit_on: Integers
+    check_on: Integers
+
+    def check_auc(self, say: Floats) -> float:
+        """ROC AUC of the validation rows with the adapter's say on top of the frozen logits."""
+        return roc_auc(self.truth[self.check_on], self.offset[self.check_on] + say)
+
+    def check_loss(self, say: Floats) -> float:
+        """Mean log loss of the validation rows, the classes weighted to count alike."""
+        truth, logits = self.truth[self.check_on], self.offset[self.check_on] + say
+        each = np.logaddexp(0, np.where(truth, -logits, logits))
+        return float((each[truth].mean() + each[~truth].mean()) / 2)
+
+
+@dataclass(frozen=True, slots=True)
+class _Epoch:
+    """An adapter and a head as they were after an epoch, and their say on the validation rows."""
+
     epoch: int
-    scores: Floats
-    state: dict[str, "torch.Tensor"]
-    head: "tuple[torch.Tensor, torch.Tensor]"
+    say: Floats
+    adapter: dict[str, "torch.Tensor"]
+    head: dict[str, "torch.Tensor"]
 
 
 def fit_lora(
@@ -73,64 +101,54 @@ def fit_lora(
 
     began = time.process_time()
     torch.manual_seed(settings.seed)
-    fit_on, check_on = material.folds(settings.seed)[0]
     encoder = _fresh_encoder(frozen.embedder, settings.rank)
     trainable = _trainable(encoder.model)
     head = torch.nn.Linear(encoder.model.config.hidden_size, 1)
     torch.nn.init.zeros_(head.weight)
     torch.nn.init.zeros_(head.bias)
-    tokens = encoder.tokens([material.reactions[i] for i in material.taught])
-    offset = held_out[material.taught]
-    best = _Best(
-        _log_loss(material.truth[check_on], offset[check_on]),
-        0,
-        np.zeros(len(check_on)),
-        _copy(encoder.model),
-        (head.weight.detach().clone(), head.bias.detach().clone()),
+    rows = _Rows(
+        encoder.tokens([material.reactions[i] for i in material.taught]),
+        held_out[material.taught],
+        material.truth,
+        *material.folds(settings.seed)[0],
     )
-    rows = _Rows(tokens, offset, material.truth, fit_on, check_on)
-    for epoch, scores in enumerate(_epochs(encoder, head, rows, settings), start=1):
-        loss = _log_loss(rows.truth[check_on], offset[check_on] + scores)
-        if loss < best.loss:
-            best = _Best(
-                loss,
-                epoch,
-                scores,
-                _copy(encoder.model),
-                (head.weight.detach().clone(), head.bias.detach().clone()),
-            )
-    _restore(encoder.model, best.state)
-    weight, bias = best.head
-    coef, intercept = weight[0].double().numpy(), float(bias[0])
-    version = array_fingerprint([*(t.numpy() for t in best.state.values()), coef], frozen.version)
-    auc = roc_auc(material.truth[check_on], offset[check_on])
-    with_adapter = roc_auc(material.truth[check_on], offset[check_on] + best.scores)
-    return (
-        LoraModel(frozen, encoder, coef, intercept, f"lora-{version}"),
-        LoraFit(
-            len(fit_on),
-            len(check_on),
-            best.epoch,
-            auc,
-            with_adapter - auc,
-            trainable,
-            time.process_time() - began,
-        ),
+    best = _best_epoch(encoder, head, rows, settings)
+    _restore(encoder.model, best.adapter)
+    head_weight = best.head["weight"][0].double().numpy()
+    model = lora_model(frozen, encoder, head_weight, float(best.head["bias"][0]))
+    auc = rows.check_auc(np.zeros(len(rows.check_on)))
+    fit = LoraFit(
+        len(rows.fit_on),
+        len(rows.check_on),
+        best.epoch,
+        auc,
+        rows.check_auc(best.say) - auc,
+        trainable,
+        time.process_time() - began,
     )
+    return model, fit
 
 
-@dataclass(frozen=True, slots=True)
-class _Rows:
-    tokens: Sequence[Sequence[int]]
-    offset: Floats
-    truth: Bools
-    fit_on: Integers
-    check_on: Integers
+def _best_epoch(
+    encoder: PairEncoder, head: "torch.nn.Linear", rows: _Rows, settings: TrainingSettings
+) -> _Epoch:
+    """The epoch of least validation loss; the one before training is one of them."""
+    silent = np.zeros(len(rows.check_on))
+    best, least = _kept(0, silent, encoder, head), rows.check_loss(silent)
+    for epoch, say in enumerate(_epochs(encoder, head, rows, settings), start=1):
+        loss = rows.check_loss(say)
+        if loss < least:
+            best, least = _kept(epoch, say, encoder, head), loss
+    return best
+
+
+def _kept(epoch: int, say: Floats, encoder: PairEncoder, head: "torch.nn.Linear") -> _Epoch:
+    return _Epoch(epoch, say, _trained_of(encoder.model), _trained_of(head))
 
 
 def _epochs(
     encoder: PairEncoder, head: "torch.nn.Linear", rows: _Rows, settings: TrainingSettings
-) -> Any:  # noqa: ANN401
+) -> Iterator[Floats]:
     """Train epoch by epoch; after each, the adapter's say on the validation rows, shape (n,)."""
     import torch
 
@@ -138,17 +156,8 @@ def _epochs(
     truth = torch.tensor(rows.truth, dtype=torch.float32)
     balance = torch.tensor(float((~rows.truth).sum() / rows.truth.sum()))
     adapter = [p for p in encoder.model.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(
-        [
-            {"params": adapter, "lr": LEARNING_RATE, "weight_decay": 0.0},
-            {"params": head.parameters(), "lr": HEAD_LEARNING_RATE, "weight_decay": WEIGHT_DECAY},
-        ]
-    )
-    batches_an_epoch = -(-len(rows.fit_on) // BATCH)
-    total = batches_an_epoch * settings.epochs
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: min(1.0, (step + 1) / WARMUP_STEPS) * max(0.05, 1 - step / total)
-    )
+    steps = -(-len(rows.fit_on) // BATCH) * settings.epochs
+    optimiser, schedule = _optimiser(adapter, head, steps)
     rng = np.random.default_rng(settings.seed)
     for _ in range(settings.epochs):
         encoder.model.train()
@@ -163,6 +172,24 @@ def _epochs(
             optimiser.step()
             schedule.step()
         yield _say(encoder, head, [rows.tokens[i] for i in rows.check_on])
+
+
+def _optimiser(
+    adapter: "list[torch.nn.Parameter]", head: "torch.nn.Linear", steps: int
+) -> "tuple[torch.optim.AdamW, torch.optim.lr_scheduler.LambdaLR]":
+    """The optimiser, and a rate that warms up and then falls to a twentieth over `steps`."""
+    import torch
+
+    optimiser = torch.optim.AdamW(
+        [
+            {"params": adapter, "lr": LEARNING_RATE, "weight_decay": 0.0},
+            {"params": head.parameters(), "lr": HEAD_LEARNING_RATE, "weight_decay": WEIGHT_DECAY},
+        ]
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: min(1.0, (step + 1) / WARMUP_STEPS) * max(0.05, 1 - step / steps)
+    )
+    return optimiser, schedule
 
 
 def _shuffled_batches(rows: _Rows, rng: np.random.Generator) -> list[list[int]]:
@@ -210,7 +237,7 @@ def _trainable(model: Any) -> dict[str, int]:  # noqa: ANN401
     return counts
 
 
-def _copy(model: Any) -> dict[str, "torch.Tensor"]:  # noqa: ANN401
+def _trained_of(model: Any) -> dict[str, "torch.Tensor"]:  # noqa: ANN401
     return {n: p.detach().cpu().clone() for n, p in model.named_parameters() if p.requires_grad}
 
 
@@ -219,9 +246,3 @@ def _restore(model: Any, state: dict[str, "torch.Tensor"]) -> None:  # noqa: ANN
         if name in state:
             parameter.data.copy_(state[name])
     model.eval()
-
-
-def _log_loss(truth: Bools, logits: Floats) -> float:
-    """Mean log loss with the classes weighted to count alike."""
-    each = np.logaddexp(0, np.where(truth, -logits, logits))
-    return float((each[truth].mean() + each[~truth].mean()) / 2)
