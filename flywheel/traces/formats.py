@@ -97,8 +97,6 @@ def first_rows(plain: Path, path: Path) -> list[dict[str, object]]:
         if b"\0" in start:
             raise BadInput(f"{path} is no UTF-8 text; {_WHAT_WORKS}")
         for chunk in numbered_lines(file):
-            if not chunk.lines and not chunk.rejected:
-                continue
             rows = (row for line in chunk.lines if (row := _row(line)))
             sample = list(islice(rows, SAMPLE_ROWS))
             if not sample and chunk.lines and chunk.lines[0].startswith(b"["):

@@ -2,15 +2,17 @@
 
 The one idea is that the ledger is told of a file before the warehouse loads it, and that loading is
 "whatever the ledger has and the warehouse has not", one transaction an import. So a process killed
-between the two loses nothing, and an empty warehouse fills itself again.
+between the two loses nothing, and an empty warehouse fills itself again. A file is read in chunks;
+one is parsed while the one before it is stored.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import BinaryIO, TypeAlias, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -29,6 +31,7 @@ from flywheel.traces.lines import LineChunk, explain, numbered_lines, plain_file
 RAW = "raw"
 # A row of the ledger's `imports`.
 Entry: TypeAlias = "sa.Row[tuple[object, ...]]"
+T = TypeVar("T")
 DEFAULT_APP = "default"
 
 
@@ -194,11 +197,13 @@ def _raw_file(stores: Stores, entry: Entry) -> Iterator[Path]:
 
 def _load_lines(connection: Connection, file: BinaryIO, entry: Entry) -> None:
     read, rejected = 0, []
-    for chunk in numbered_lines(file):
-        read += len(chunk.numbers) + len(chunk.rejected)
-        rejected += chunk.rejected
-        if chunk.numbers:
-            rejected += _load_chunk(connection, chunk, entry)
+    with (
+        closing(connection.raw.cursor()) as second,
+        closing(_ahead(_parsed_chunks(Connection(second), file, entry))) as chunks,
+    ):
+        for chunk, parsed in chunks:
+            read += len(chunk.numbers) + len(chunk.rejected)
+            rejected += chunk.rejected + _load_chunk(connection, chunk, parsed, entry)
     if rejected:
         numbers, reasons = zip(*sorted(rejected), strict=True)
         lines = pa.table(
@@ -212,10 +217,28 @@ def _load_lines(connection: Connection, file: BinaryIO, entry: Entry) -> None:
     connection.run("traces/current_versions", import_id=entry.import_id)
 
 
-def _load_chunk(connection: Connection, chunk: LineChunk, entry: Entry) -> list[tuple[int, str]]:
+def _parsed_chunks(
+    connection: Connection, file: BinaryIO, entry: Entry
+) -> Iterator[tuple[LineChunk, pa.Table]]:
+    chosen, app = format_named(entry.format), entry.app or DEFAULT_APP
+    connection.raw.execute("set TimeZone = 'UTC'")
+    for chunk in numbered_lines(file):
+        yield chunk, _parse(connection, chunk, chosen, app)
+
+
+def _ahead(items: Iterator[T]) -> Generator[T, None, None]:
+    """The same items; the next one is made while the caller is busy with the last."""
+    with ThreadPoolExecutor(max_workers=1) as executor:
+        coming = executor.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = executor.submit(next, items, None)
+            yield item
+
+
+def _load_chunk(
+    connection: Connection, chunk: LineChunk, parsed: pa.Table, entry: Entry
+) -> list[tuple[int, str]]:
     """Add the chunk's traces and messages; the lines that could not be used, and why."""
-    chosen = format_named(entry.format)
-    parsed = _parse(connection, chunk, chosen, entry.app or DEFAULT_APP)
     with connection.given(parsed_rows=parsed):
         incoming = connection.table(
             "traces/incoming_rows",
@@ -226,10 +249,13 @@ def _load_chunk(connection: Connection, chunk: LineChunk, entry: Entry) -> list[
         with connection.given(incoming_rows=incoming):
             connection.run("traces/new_traces", import_id=entry.import_id)
             connection.run("traces/new_messages")
-    lines = dict(zip(chunk.numbers, chunk.lines, strict=True))
+    lines, messages = (
+        dict(zip(chunk.numbers, chunk.lines, strict=True)),
+        format_named(entry.format).messages,
+    )
     bad = parsed.select(["line_no", "why"]).filter(pc.is_valid(parsed["why"]))
     return [
-        (number, explain(lines[number], chosen.messages) if why == "unread" else why)
+        (number, explain(lines[number], messages) if why == "unread" else why)
         for number, why in zip(bad["line_no"].to_pylist(), bad["why"].to_pylist(), strict=True)
     ]
 

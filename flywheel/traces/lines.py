@@ -21,7 +21,7 @@ import zstandard
 
 from flywheel.errors import BadInput
 
-CHUNK_BYTES = 32 << 20
+CHUNK_BYTES = 16 << 20
 MAX_LINE_BYTES = 128 << 20
 # Python's own JSON reader gives up at some 1,000 levels, and DuckDB's json_merge_patch crashes the
 # process at some 80,000: it recurses.
@@ -59,7 +59,8 @@ def numbered_lines(file: BinaryIO) -> Iterator[LineChunk]:
                 chunk.lines.append(line)
             else:
                 chunk.rejected.append((number, why))
-        yield chunk
+        if chunk.numbers or chunk.rejected:
+            yield chunk
 
 
 def explain(line: bytes, messages: str) -> str:

@@ -11,8 +11,8 @@ with ranked as (
         started_at,
         row_number() over (partition by trace_id, content_hash order by line_no) as repetition,
         row_number() over (partition by trace_id order by line_no) as version,
-        first(coalesce(started_at::date, $day::date) order by line_no)
-            over (partition by trace_id) as day_in_file
+        first_value(coalesce(started_at::date, $day::date))
+            over (partition by trace_id order by line_no) as day_in_file
     from parsed_rows
     where why is null
 ),
