@@ -25,7 +25,7 @@ from flywheel.judge.prototypes import IS_ERROR, name_codes
 from flywheel.judge.reactions import Floats, Pooling, Reaction, reactions_of, stand_ins
 from flywheel.judge.scoring import CHUNK, score_day
 from flywheel.judge.verdicts import BrokenScores, broken_scores
-from flywheel.models.embedder import Embedder, load_embedder
+from flywheel.models.embedder import BUNDLED, Embedder, load_embedder
 from flywheel.records import REASON_CODES, Conversation, Tier, Verdict
 from flywheel.settings import TrainingSettings
 from flywheel.store import Project, Stores, open_project
@@ -75,7 +75,7 @@ def counting_judge(
 @pytest.fixture(scope="module")
 def embedder() -> Embedder:
     """The bundled embedder, loaded once."""
-    return load_embedder()
+    return load_embedder(BUNDLED, 1)
 
 
 @pytest.fixture(scope="module")

@@ -101,7 +101,8 @@ def labels_since_training(stores: Stores) -> NewLabels:
         ).all()
         newest = ledger.scalars(
             sa.select(versions.c.manifest)
-            .where(versions.c.target == "judge")
+            # The cold-start judge has no files, and considered nothing.
+            .where(versions.c.target == "judge", versions.c.artifact.is_not(None))
             .order_by(versions.c.created_at.desc(), versions.c.version)
         ).first()
     considered = set(json.loads(newest).get("considered", ())) if newest else set()
