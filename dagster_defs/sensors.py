@@ -46,7 +46,7 @@ def retrain_after_corrections(
     opened = project.get()
     new, need = labels_since_training(opened.stores).ids, opened.settings.training.min_corrections
     if len(new) < need:
-        return dg.SkipReason(f"{len(new)} new labels, {need - len(new)} more are needed")
+        return dg.SkipReason(f"{len(new)} new labels, {need - len(new)} more to go")
     if is_under_way(context.instance, retrain.name):
         return dg.SkipReason("a retraining is under way")
     full = new[: len(new) - len(new) % need]

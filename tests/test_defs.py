@@ -377,7 +377,7 @@ def test_the_sensor_retrains_after_as_many_labels_as_are_asked_for_and_not_befor
         for n, more in ((0, 3), (1, 2), (2, 1)):
             answer = tick(retrain_after_corrections, small, instance)
             assert isinstance(answer, dg.SkipReason)
-            assert answer.skip_message == f"{n} new labels, {more} more are needed"
+            assert answer.skip_message == f"{n} new labels, {more} more to go"
             decide_on(small, f"trace-{n}")
         first = tick(retrain_after_corrections, small, instance)
         assert isinstance(first, dg.RunRequest)
@@ -419,7 +419,7 @@ def test_a_training_consumes_what_both_reviewers_decided(
     with dg.DagsterInstance.ephemeral() as instance:
         answer = tick(retrain_after_corrections, project, instance)
         assert isinstance(answer, dg.SkipReason)
-        assert answer.skip_message == "0 new labels, 3 more are needed"
+        assert answer.skip_message == "0 new labels, 3 more to go"
         context = dg.build_schedule_context(
             instance, datetime(2026, 3, 9, 4, tzinfo=UTC), resources=resources(project)
         )
