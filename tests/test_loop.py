@@ -127,8 +127,8 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[tu
 def one_day(folder: Path) -> Project:
     project = open_project(folder / "project")
     import_file(project.stores, write_lines(folder / "t.jsonl", sample_lines("traces", 6)))
-    decisions = write_lines(folder / "d.jsonl", sample_lines("decisions", 6))
-    import_decisions(project.stores, decisions)
+    rows = [row | {"decided_at": "2026-03-03T08:00:00Z"} for row in sample_lines("decisions", 6)]
+    import_decisions(project.stores, write_lines(folder / "d.jsonl", rows))
     return project
 
 
