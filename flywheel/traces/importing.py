@@ -2,37 +2,28 @@
 
 The one idea is that the ledger is told of a file before the warehouse loads it, and that loading is
 "whatever the ledger has and the warehouse has not", one transaction an import. So a process killed
-between the two loses nothing, and an empty warehouse fills itself again. A file is read in chunks;
-one is parsed while the one before it is stored.
+between the two loses nothing, and an empty warehouse fills itself again.
 """
 
-from collections.abc import Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
-from typing import BinaryIO, TypeAlias, TypeVar
 
-import pyarrow as pa
-import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from flywheel.errors import BadInput, NeverWill
 from flywheel.store import Stores
 from flywheel.store.artifacts import sha256_of
 from flywheel.store.ledger import now
-from flywheel.store.queries import query
 from flywheel.store.tables import imports
 from flywheel.store.warehouse import Connection
-from flywheel.traces.formats import Format, first_rows, format_named, recognise_rows
-from flywheel.traces.lines import LineChunk, explain, numbered_lines, plain_file
+from flywheel.traces.formats import first_rows, format_named, recognise_rows
+from flywheel.traces.lines import plain_file
+from flywheel.traces.loading import Entry, load_lines
 
 RAW = "raw"
-# A row of the ledger's `imports`.
-Entry: TypeAlias = "sa.Row[tuple[object, ...]]"
-T = TypeVar("T")
-DEFAULT_APP = "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +170,7 @@ def _load(stores: Stores, entry: Entry) -> ImportReport:
         # It may have waited for the process that loaded this import.
         if not connection.rows("traces/import_counts", import_id=entry.import_id):
             with raw.open("rb") as file, connection.transaction():
-                _load_lines(connection, file, entry)
+                load_lines(connection, file, entry)
         return _report(connection, entry.import_id, entry.file)
 
 
@@ -193,95 +184,6 @@ def _raw_file(stores: Stores, entry: Entry) -> Iterator[Path]:
         if sha256_of(raw) != entry.sha256:
             raise BadInput(f"{entry.file} has changed since it was imported; import it again")
         yield raw
-
-
-def _load_lines(connection: Connection, file: BinaryIO, entry: Entry) -> None:
-    read, rejected = 0, []
-    with (
-        closing(connection.raw.cursor()) as second,
-        closing(_ahead(_parsed_chunks(Connection(second), file, entry))) as chunks,
-    ):
-        for chunk, parsed in chunks:
-            read += len(chunk.numbers) + len(chunk.rejected)
-            rejected += chunk.rejected + _load_chunk(connection, chunk, parsed, entry)
-    if rejected:
-        numbers, reasons = zip(*sorted(rejected), strict=True)
-        lines = pa.table(
-            {"line_no": pa.array(numbers, pa.int64()), "why": pa.array(reasons, pa.string())}
-        )
-        with connection.given(rejected_lines=lines):
-            connection.run("traces/new_rejects", import_id=entry.import_id, file=entry.file)
-    connection.run(
-        "traces/loaded_import", import_id=entry.import_id, read=read, rejected=len(rejected)
-    )
-    connection.run("traces/current_versions", import_id=entry.import_id)
-
-
-def _parsed_chunks(
-    connection: Connection, file: BinaryIO, entry: Entry
-) -> Iterator[tuple[LineChunk, pa.Table]]:
-    chosen, app = format_named(entry.format), entry.app or DEFAULT_APP
-    connection.raw.execute("set TimeZone = 'UTC'")
-    for chunk in numbered_lines(file):
-        yield chunk, _parse(connection, chunk, chosen, app)
-
-
-def _ahead(items: Iterator[T]) -> Generator[T, None, None]:
-    """The same items; the next one is made while the caller is busy with the last."""
-    with ThreadPoolExecutor(max_workers=1) as executor:
-        coming = executor.submit(next, items, None)
-        while (item := coming.result()) is not None:
-            coming = executor.submit(next, items, None)
-            yield item
-
-
-def _load_chunk(
-    connection: Connection, chunk: LineChunk, parsed: pa.Table, entry: Entry
-) -> list[tuple[int, str]]:
-    """Add the chunk's traces and messages; the lines that could not be used, and why."""
-    with connection.given(parsed_rows=parsed):
-        incoming = connection.table(
-            "traces/incoming_rows",
-            day=entry.day,
-            # A day that is not that of the import was asked for.
-            is_asked=entry.day != _utc_day(entry.imported_at),
-        )
-        with connection.given(incoming_rows=incoming):
-            connection.run("traces/new_traces", import_id=entry.import_id)
-            connection.run("traces/new_messages")
-    lines, messages = (
-        dict(zip(chunk.numbers, chunk.lines, strict=True)),
-        format_named(entry.format).messages,
-    )
-    bad = parsed.select(["line_no", "why"]).filter(pc.is_valid(parsed["why"]))
-    return [
-        (number, explain(lines[number], messages) if why == "unread" else why)
-        for number, why in zip(bad["line_no"].to_pylist(), bad["why"].to_pylist(), strict=True)
-    ]
-
-
-def _parse(connection: Connection, chunk: LineChunk, chosen: Format, app: str) -> pa.Table:
-    lines = pa.table(
-        {
-            "line_no": pa.array(chunk.numbers, pa.int64()),
-            "line": pa.array(chunk.lines, pa.large_string()),
-        }
-    )
-    # One statement, so that a line is typed, mapped and checked without being stored in between.
-    statement = f"""
-        with file_rows as ({query("traces/file_rows")}),
-        mapped_rows as ({query(chosen.query)})
-        select * from ({query("traces/parsed_rows")})
-    """  # noqa: S608
-    with connection.given(new_lines=lines):
-        return connection.raw.execute(
-            statement, {"columns": chosen.columns, "known": chosen.known, "app": app}
-        ).to_arrow_table()
-
-
-def _utc_day(moment: datetime) -> date:
-    """SQLite gives back UTC without its zone, Postgres a time in the zone of the session."""
-    return moment.astimezone(UTC).date() if moment.tzinfo else moment.date()
 
 
 def _report(connection: Connection, import_id: int, file: str) -> ImportReport:
