@@ -23,7 +23,15 @@ from flywheel.records import LabelledConversation, Tier
 from flywheel.settings import RetrievalSettings, TrainingSettings
 from flywheel.traces.conversations import InputLevers
 from flywheel.training.lora import LoraFit, fit_lora
-from flywheel.training.selection import Choice, Material, choose, leanings, material_of, regression
+from flywheel.training.selection import (
+    Choice,
+    Material,
+    choose,
+    is_clearly_better,
+    leanings,
+    material_of,
+    regression,
+)
 
 # Inverse strengths of the L2 penalty that are tried; many dense features need a stronger one.
 LEXICAL_CS = (0.3, 1.0, 3.0)
@@ -198,11 +206,10 @@ def _best(fits: dict[Tier, TierFit], lora: LoraFit | None) -> tuple[Tier, str]:
     """
     if lora is not None and lora.auc_gain > 0:
         return "lora", f"LoRA adds {lora.auc_gain:.3f} to the AUC of the validation sessions"
-    gains = np.subtract(fits["lexical"].fold_aucs, fits["frozen"].fold_aucs)
-    error = float(gains.std(ddof=1) / np.sqrt(len(gains)))
+    lexical, frozen = fits["lexical"], fits["frozen"]
     why = (
         ("LoRA was not trained" if lora is None else "LoRA adds nothing on validation sessions")
-        + f"; frozen pairs reach an AUC of {fits['frozen'].cv_auc:.3f} over folds, lexical "
-        f"{fits['lexical'].cv_auc:.3f}"
+        + f"; frozen pairs reach an AUC of {frozen.cv_auc:.3f} over folds, lexical "
+        f"{lexical.cv_auc:.3f}"
     )
-    return ("lexical" if gains.mean() > error else "frozen"), why
+    return "lexical" if is_clearly_better(lexical.fold_aucs, frozen.fold_aucs) else "frozen", why

@@ -94,9 +94,13 @@ class Choice:
 def choose(
     material: Material, taught: Sparse, strengths: Sequence[float], predict: Predictor, seed: int
 ) -> Choice:
-    """The choice with the best mean AUC over the folds; `taught` are the features of `taught`."""
+    """The strength with the best mean AUC over the folds; `taught` are the features of `taught`.
+
+    The last reaction stands for its trace, unless the worst one is better by more than a standard
+    error over the folds.
+    """
     folds = material.folds(seed)
-    best: Choice | None = None
+    tried: dict[Pooling, list[Choice]] = {pooling: [] for pooling in POOLINGS}
     for c in strengths:
         held_out = np.zeros(len(material.reactions))
         for fit_on, hold_out in folds:
@@ -106,11 +110,15 @@ def choose(
         for pooling in POOLINGS:
             pooled = material.pooled(held_out, pooling)
             aucs = tuple(roc_auc(material.truth[rows], pooled[rows]) for _, rows in folds)
-            tried = Choice(c, pooling, aucs, held_out)
-            if best is None or tried.cv_auc > best.cv_auc:
-                best = tried
-    assert best is not None
-    return best
+            tried[pooling].append(Choice(c, pooling, aucs, held_out))
+    last, worst = (max(choices, key=lambda choice: choice.cv_auc) for choices in tried.values())
+    return worst if is_clearly_better(worst.fold_aucs, last.fold_aucs) else last
+
+
+def is_clearly_better(candidate: Sequence[float], simpler: Sequence[float]) -> bool:
+    """Whether the mean gain over the folds is more than its standard error."""
+    gains = np.subtract(candidate, simpler)
+    return bool(gains.mean() > gains.std(ddof=1) / np.sqrt(len(gains)))
 
 
 def regression(c: float) -> LogisticRegression:
