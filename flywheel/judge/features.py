@@ -102,13 +102,12 @@ def raw_features(reactions: Sequence[Reaction]) -> RawFeatures:
         lengths.append(len(words))
     flat, length = np.array(columns, np.int64), np.array(lengths, np.int64)
     rows = np.repeat(np.arange(len(place)), length)
-    words_of = _presence(rows, flat, len(place))
     inside = rows[1:] == rows[:-1]
     pairs = (flat[:-1] * _PAIR[0] + flat[1:] * _PAIR[1]) % WIDTH
-    grams = _presence(
-        np.concatenate([rows, rows[1:][inside]]), np.concatenate([flat, pairs[inside]]), len(place)
-    )
-    return RawFeatures(grams, turns, _numbers(words_of, rows, flat, length, turns))
+    words_of = _presence(flat, length)
+    pairs_of = _presence(pairs[inside], np.maximum(length - 1, 0))
+    numbers = _numbers(words_of, rows, flat, length, turns)
+    return RawFeatures(words_of.maximum(pairs_of), turns, numbers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +163,10 @@ def _words(text: str) -> list[bytes]:
     return [word.encode("utf-8", "replace") for word in apart.translate(_TO_SPACE).split()]
 
 
-def _presence(rows: Integers, columns: Integers, n_rows: int) -> Sparse:
-    found = sp.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(n_rows, WIDTH))
+def _presence(columns: Integers, length: Integers) -> Sparse:
+    """One in each of the columns, of which a row has `length` after those of the row before."""
+    starts = np.concatenate([[0], np.cumsum(length)])
+    found = sp.csr_matrix((np.ones(len(columns)), columns, starts), shape=(len(length), WIDTH))
     found.sum_duplicates()
     found.data[:] = 1.0
     return found

@@ -4,7 +4,7 @@
 
 Prints one JSON line a figure. Budget: >= 20,000 traces/s for the lexical tier. Conversations are in
 memory and become verdicts; the day counts everything, from the warehouse and back to it. `N` seeded
-traces (50,000), of five words a turn to eighty, 2.2 reactions a trace; real conversations are the
+traces (50,000), of three words a turn to eighty, 2.2 reactions a trace; real conversations are the
 label files in `FLYWHEEL_BENCH_DATA` where it is set. The encoder tiers read texts that they have
 never seen.
 """
@@ -90,12 +90,23 @@ def _one(rng: random.Random, number: int) -> Conversation:
 
 
 def measure(judge: Judge, tier: Tier, name: str, conversations: Sequence[Conversation]) -> None:
-    """Verdicts on the conversations, and what they cost."""
+    """Verdicts on the conversations, and what they cost: in the median pass of three, or the one.
+
+    A pass of the lexical tier reads a small set again and again; the encoders remember what they
+    have embedded, so that reading again would cost nothing.
+    """
+    is_cheap = tier == "lexical"
+    rounds = max(1, 20_000 // len(conversations)) if is_cheap else 1
     texts = [turn.text for c in conversations for turn in c.turns]
     judge.opinions(conversations[:1], tier)
-    with spent() as cost:
-        verdicts = judge.verdicts(conversations, judge.opinions(conversations, tier), tier)
-    assert len(verdicts) == len(conversations)
+    passes = []
+    for _ in range(3 if is_cheap else 1):
+        with spent() as cost:
+            for _ in range(rounds):
+                verdicts = judge.verdicts(conversations, judge.opinions(conversations, tier), tier)
+        assert len(verdicts) == len(conversations)
+        passes.append(cost)
+    cost = sorted(passes, key=lambda one: one.cpu_s)[len(passes) // 2]
     report(
         "judge",
         tier=tier,
@@ -104,9 +115,9 @@ def measure(judge: Judge, tier: Tier, name: str, conversations: Sequence[Convers
         traces=len(conversations),
         turns_a_trace=round(len(texts) / len(conversations), 1),
         characters_a_trace=round(sum(map(len, texts)) / len(conversations)),
-        traces_per_s=round(len(conversations) / cost.wall_s),
-        traces_per_cpu_s=round(len(conversations) / cost.cpu_s),
-        budget=BUDGET if tier == "lexical" else None,
+        traces_per_s=round(rounds * len(conversations) / cost.wall_s),
+        traces_per_cpu_s=round(rounds * len(conversations) / cost.cpu_s),
+        budget=BUDGET if is_cheap else None,
         wall_s=cost.wall_s,
         cpu_s=cost.cpu_s,
         peak_rss_mb=cost.peak_rss_mb,
