@@ -48,7 +48,8 @@ def quote(text: str, limit: int = 120) -> str:
     """One line of the text in quotation marks, `limit` characters at most; `…` marks a cut."""
     # What is quoted is at the start; a long text is not cleaned to its end.
     line = " ".join(visible(text[: 8 * limit]).split())
-    return f"“{line}”" if len(line) <= limit else f"“{line[: limit - 1].rstrip()}…”"
+    is_whole = len(line) <= limit and len(text) <= 8 * limit
+    return f"“{line}”" if is_whole else f"“{line[: limit - 1].rstrip()}…”"
 
 
 def injected_instruction(text: str) -> str | None:

@@ -84,3 +84,7 @@ def test_what_was_found_is_the_passage_and_short() -> None:
 def test_a_text_made_to_be_slow_comes_to_an_end(text: str) -> None:
     """Every repetition in the pattern is bounded; one that backtracks would take minutes here."""
     assert injected_instruction(text) is None
+
+
+def test_a_quote_says_that_it_is_cut_even_where_what_is_shown_is_short() -> None:
+    assert quote("so" + " " * 2000 + "long") == "“so…”"
