@@ -129,7 +129,7 @@ class GateSettings(_Table):
     min_positives: int = Field(30, ge=1, description="Positives in the holdout, at least.")
     min_discordant: int = Field(6, ge=1, description="Pairs on which the two differ, at least.")
     alpha: float = Field(
-        0.05, gt=0, lt=0.5, description="Error that one look at the holdout may spend."
+        0.05, gt=0, lt=0.5, description="Error that all looks at the holdout may spend together."
     )
 
 
