@@ -25,6 +25,7 @@ from flywheel.traces.conversations import InputLevers
 from flywheel.training.lora import LoraFit, fit_lora
 from flywheel.training.selection import (
     Choice,
+    Integers,
     Material,
     choose,
     is_clearly_better,
@@ -127,7 +128,7 @@ def _fit_lexical(base: Base) -> tuple[LexicalModel, TierFit]:
     taught = raw.take(material.taught)
     scale = fit_scale(taught)
 
-    def predict(coef: Floats, intercept: float, rows: Any) -> Floats:  # noqa: ANN401
+    def predict(coef: Floats, intercept: float, rows: Integers) -> Floats:
         return scale.logits(raw.take(rows), coef, intercept)
 
     matrix = scale.matrix(taught)
@@ -143,7 +144,7 @@ def _fit_frozen(base: Base) -> tuple[FrozenModel, TierFit, Choice]:
     taught = raw.take(material.taught)
     scale = fit_pair_scale(fit_scale(taught), views[material.taught])
 
-    def predict(coef: Floats, intercept: float, rows: Any) -> Floats:  # noqa: ANN401
+    def predict(coef: Floats, intercept: float, rows: Integers) -> Floats:
         model = frozen_model(base.embedder, scale, coef, intercept, "last")
         return model.logits(views[rows], raw.take(rows))
 

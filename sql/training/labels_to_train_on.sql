@@ -11,8 +11,6 @@ select
     l.reason_code,
     l.evidence_turn,
     l.draw_probability
-from labels as l
-inner join traces as t
-    on t.trace_id = l.trace_id and t.content_hash = l.content_hash and t.is_current
+from current_labels as l
 where l.split <> 'holdout'
 order by l.trace_id
