@@ -47,7 +47,11 @@ Split = Literal["train", "validation", "calibration", "holdout"]
 QueueReason = Literal[
     "low_score", "uncertain", "disputed", "random_audit", "complaint", "review_due"
 ]
-DecisionKind = Literal["decide", "decline", "undo"]
+ItemStatus = Literal["pending", "disputed", "complete", "declined"]
+# `decide` is a vote, `adjudicate` settles a dispute; the others decide nothing.
+DecisionKind = Literal["decide", "adjudicate", "decline", "skip", "sensitive", "undo"]
+Role = Literal["admin", "engineer", "reviewer", "service"]
+ROLES: tuple[Role, ...] = ("admin", "engineer", "reviewer", "service")
 
 # Upper edges of the shares of sessions: .6 train, .1 validation, .1 calibration, .2 holdout.
 SPLIT_EDGES: tuple[tuple[float, Split], ...] = (
@@ -132,7 +136,11 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What one person said of one trace, as it was then (`content_hash`)."""
+    """What one person said of one trace, as it was then (`content_hash`).
+
+    A correction is of the message at `corrected_turn`: a better text, better tool calls (a JSON
+    list in OpenAI's shape, in place of all of that message's), or both.
+    """
 
     trace_id: str
     content_hash: str
@@ -148,6 +156,7 @@ class Decision:
     is_audit: bool = False
     corrected_turn: int | None = None
     corrected_text: str | None = None
+    corrected_tool_calls: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,6 +133,21 @@ class GateSettings(_Table):
     )
 
 
+class WebSettings(_Table):
+    """The web page for reviewers and the HTTP API."""
+
+    public_url: str = Field(
+        "", description="The address that people use, where it is not the loopback one."
+    )
+    secret: str = Field(
+        "", description="Signs session cookies; empty is a random one, kept in the data folder."
+    )
+    session_days: float = Field(14.0, gt=0, description="How long somebody stays signed in.")
+    claim_minutes: float = Field(
+        5.0, gt=0, description="How long an item stays claimed after its page was last open."
+    )
+
+
 class Settings(_Table):
     """Everything that can be set, one table a stage."""
 
@@ -147,6 +162,7 @@ class Settings(_Table):
     retrieval: RetrievalSettings = RetrievalSettings()
     training: TrainingSettings = TrainingSettings()
     gate: GateSettings = GateSettings()
+    web: WebSettings = WebSettings()
 
 
 # Read by tests, benchmarks and the shell, and no setting of a project.

@@ -2,7 +2,7 @@
 
 Rows of `store/tables.py` in and out, through SQLAlchemy; the one idea is that a commit here is the
 only promise the product makes. SQLite runs in WAL mode with full syncs, and every transaction
-starts as a writer, since a plain BEGIN that later wants to write fails when two do.
+that may write starts as a writer, since a plain BEGIN that later wants to write fails when two do.
 """
 
 import json
@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 
 import alembic.command
 import alembic.config
@@ -19,6 +20,8 @@ import sqlalchemy as sa
 from flywheel.store import tables
 
 BUSY_TIMEOUT_MS = 30_000
+# Execution option of a transaction that is not begun as a writer.
+_READS_ONLY = "flywheel_reads_only"
 
 
 class Ledger:
@@ -26,6 +29,7 @@ class Ledger:
 
     def __init__(self, url: str):
         self.url = url
+        self._opening = Lock()
 
     @contextmanager
     def begin(self) -> Iterator[sa.Connection]:
@@ -33,13 +37,25 @@ class Ledger:
         with self._engine.begin() as connection:
             yield connection
 
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """One consistent look at the ledger, that never waits for a writer and never writes."""
+        with self._engine.connect() as connection:
+            yield connection.execution_options(**{_READS_ONLY: True})
+
     def close(self) -> None:
         """Let go of the connections; the next transaction opens new ones."""
-        if "_engine" in self.__dict__:
-            self._engine.dispose()
+        if "_opened" in self.__dict__:
+            self._opened.dispose()
+
+    @property
+    def _engine(self) -> sa.Engine:
+        # The web server's threads start together.
+        with self._opening:
+            return self._opened
 
     @cached_property
-    def _engine(self) -> sa.Engine:
+    def _opened(self) -> sa.Engine:
         url = sa.make_url(self.url)
         if url.get_backend_name() == "sqlite":
             if url.database:
@@ -65,7 +81,8 @@ def _prepare_sqlite(connection: "sa.engine.interfaces.DBAPIConnection", _: objec
 
 
 def _begin_as_writer(connection: sa.Connection) -> None:
-    connection.exec_driver_sql("begin immediate")
+    reads_only = connection.get_execution_options().get(_READS_ONLY, False)
+    connection.exec_driver_sql("begin" if reads_only else "begin immediate")
 
 
 def _migrate(engine: sa.Engine) -> None:

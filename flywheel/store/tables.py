@@ -36,6 +36,18 @@ imports = sa.Table(
     sa.UniqueConstraint("sha256", "format", "app"),
 )
 
+# One row a queue: how its items are reviewed.
+queues = sa.Table(
+    "queues",
+    metadata,
+    sa.Column("name", sa.String(40), primary_key=True),
+    # How many people decide on an item, and on what random share of them one more does.
+    sa.Column("reviewers", sa.Integer, nullable=False),
+    sa.Column("double_share", sa.Float, nullable=False),
+    # Whether the judge's word is hidden from a reviewer until that reviewer has decided.
+    sa.Column("is_blind", sa.Boolean, nullable=False),
+)
+
 # One row a trace that people should look at.
 queue_items = sa.Table(
     "queue_items",
@@ -53,14 +65,60 @@ queue_items = sa.Table(
     sa.Column("audit_probability", sa.Float, nullable=False),
     sa.Column("probability", sa.Float),
     sa.Column("judge_version", sa.String(80)),
+    # The judge's words at the time of the draw, and the message that they speak of.
+    sa.Column("judge_reason", sa.Text),
+    sa.Column("judge_reason_code", sa.String(40)),
+    sa.Column("evidence_turn", sa.Integer),
+    # JSON: [correction_id, similarity] of the examples that retrieval gave, best first.
+    sa.Column("similar", sa.Text),
+    # pending, disputed (reviewers disagree), complete or declined.
     sa.Column("status", sa.String(10), nullable=False),
-    sa.Column("claimed_by", sa.Text),
-    sa.Column("claimed_until", sa.DateTime(timezone=True)),
+    sa.Column("assigned_to", sa.Text),
     sa.Column("reviewers_needed", sa.Integer, nullable=False),
     _when("queued_at"),
     sa.UniqueConstraint("trace_id", "content_hash", "queue"),
 )
-sa.Index(None, queue_items.c.status, queue_items.c.priority)
+sa.Index(None, queue_items.c.status, queue_items.c.priority, queue_items.c.item_id)
+
+# One row a metric by code that speaks against an item's trace.
+item_metrics = sa.Table(
+    "item_metrics",
+    metadata,
+    sa.Column("item_id", sa.Integer, sa.ForeignKey("queue_items.item_id"), primary_key=True),
+    sa.Column("metric", sa.String(80), primary_key=True),
+    sa.Column("value", sa.Float),
+    sa.Column("label", sa.Text),
+)
+sa.Index(None, item_metrics.c.metric)
+
+# One row a reviewer who has an item on the desk; it counts until `claimed_until`.
+claims = sa.Table(
+    "claims",
+    metadata,
+    sa.Column("item_id", sa.Integer, sa.ForeignKey("queue_items.item_id"), primary_key=True),
+    sa.Column("reviewer", sa.Text, primary_key=True),
+    _when("claimed_at"),
+    _when("claimed_until"),
+)
+sa.Index(None, claims.c.reviewer)
+
+# One row a version of a trace that can be shown; where its document lies in an artifact.
+trace_documents = sa.Table(
+    "trace_documents",
+    metadata,
+    sa.Column("trace_id", sa.Text, primary_key=True),
+    sa.Column("content_hash", sa.String(64), primary_key=True),
+    sa.Column("app", sa.Text, nullable=False),
+    sa.Column("day", sa.Date, nullable=False),
+    sa.Column("session_id", sa.Text, nullable=False),
+    sa.Column("split", sa.String(20), nullable=False),
+    sa.Column("n_messages", sa.Integer, nullable=False),
+    # One line of what the user said first.
+    sa.Column("opening", sa.Text, nullable=False),
+    sa.Column("artifact", sa.Text, nullable=False),
+    sa.Column("byte_offset", sa.BigInteger, nullable=False),
+    sa.Column("byte_length", sa.BigInteger, nullable=False),
+)
 
 # One row a decision of a person; never updated, never deleted.
 decisions = sa.Table(
@@ -84,11 +142,36 @@ decisions = sa.Table(
     # The better answer, in place of the assistant message at this position.
     sa.Column("corrected_turn", sa.Integer),
     sa.Column("corrected_text", sa.Text),
+    # JSON: the better tool calls, all of that message's, in place of its own.
+    sa.Column("corrected_tool_calls", sa.Text),
     _when("decided_at"),
     # Hash of the row of a decision file: the same file twice adds nothing.
     sa.Column("import_key", sa.String(64), unique=True),
 )
 sa.Index(None, decisions.c.trace_id)
+sa.Index(None, decisions.c.reviewer, decisions.c.decision_id)
+
+# One row a remark on a trace.
+comments = sa.Table(
+    "comments",
+    metadata,
+    sa.Column("comment_id", sa.Integer, primary_key=True),
+    sa.Column("trace_id", sa.Text, nullable=False),
+    sa.Column("content_hash", sa.String(64), nullable=False),
+    sa.Column("author", sa.Text, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    _when("written_at"),
+)
+sa.Index(None, comments.c.trace_id)
+
+# One row a wording of the rubric that somebody decided by.
+rubrics = sa.Table(
+    "rubrics",
+    metadata,
+    sa.Column("version", sa.String(40), primary_key=True),
+    sa.Column("text", sa.Text, nullable=False),
+    _when("since"),
+)
 
 # One row a verdict that cost minutes or money.
 verdict_cache = sa.Table(
@@ -158,6 +241,52 @@ gate_verdicts = sa.Table(
     _when("decided_at"),
 )
 
+# One row a thing that the pipeline made for the web pages, by its name: the artifact in force.
+publications = sa.Table(
+    "publications",
+    metadata,
+    sa.Column("name", sa.String(40), primary_key=True),
+    sa.Column("artifact", sa.Text, nullable=False),
+    _when("published_at"),
+)
+
+# One row somebody who may sign in, or a program that may call.
+users = sa.Table(
+    "users",
+    metadata,
+    sa.Column("name", sa.String(80), primary_key=True),
+    sa.Column("role", sa.String(10), nullable=False),
+    # argon2id; null until the first sign-in, and for programs.
+    sa.Column("password_hash", sa.Text),
+    # Goes up with each new password and each removal: earlier sessions end.
+    sa.Column("session_epoch", sa.Integer, nullable=False),
+    sa.Column("is_active", sa.Boolean, nullable=False),
+    _when("created_at"),
+)
+
+# One row a link that lets its user choose a password, once.
+invitations = sa.Table(
+    "invitations",
+    metadata,
+    sa.Column("token_hash", sa.String(64), primary_key=True),
+    sa.Column("name", sa.String(80), nullable=False),
+    sa.Column("role", sa.String(10), nullable=False),
+    _when("expires_at"),
+    sa.Column("used_at", sa.DateTime(timezone=True)),
+)
+
+# One row a key of the HTTP API; its holder acts as `name`.
+api_keys = sa.Table(
+    "api_keys",
+    metadata,
+    sa.Column("key_hash", sa.String(64), primary_key=True),
+    # The first characters, by which a person tells keys apart.
+    sa.Column("prefix", sa.String(12), nullable=False),
+    sa.Column("name", sa.String(80), nullable=False),
+    _when("created_at"),
+    sa.Column("revoked_at", sa.DateTime(timezone=True)),
+)
+
 # One row something that a person or a rule did.
 audit_log = sa.Table(
     "audit_log",
@@ -169,3 +298,4 @@ audit_log = sa.Table(
     sa.Column("subject", sa.Text, nullable=False),
     sa.Column("detail", sa.Text, nullable=False),
 )
+sa.Index(None, audit_log.c.action, audit_log.c.happened_at)
