@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from flywheel.queue import AUDIT, QUEUE
 from flywheel.records import Decision, DecisionKind
 from flywheel.store.ledger import Ledger, now, record_action
-from flywheel.store.tables import decisions, queue_items
+from flywheel.store.tables import claims, decisions, queue_items
 
 _Key = tuple[str, str]
 
@@ -82,9 +82,7 @@ def undo(ledger: Ledger, reviewer: str) -> int | None:
         decision_id, trace_id, content_hash = last
         _note(connection, "undo", trace_id, content_hash, reviewer, undoes=decision_id)
         connection.execute(
-            queue_items.update()
-            .where(_item_of(trace_id, content_hash))
-            .values(status="pending", claimed_by=None, claimed_until=None)
+            queue_items.update().where(_item_of(trace_id, content_hash)).values(status="pending")
         )
         _finish_items(connection, _items_of(connection, [(trace_id, content_hash)]))
         record_action(connection, reviewer, "undo", trace_id, decision_id=decision_id)
@@ -205,10 +203,9 @@ def _finish_items(connection: sa.Connection, items: Mapping[_Key, sa.Row[Any]]) 
     ]
     if done:
         connection.execute(
-            queue_items.update()
-            .where(queue_items.c.item_id.in_(done))
-            .values(status="complete", claimed_by=None, claimed_until=None)
+            queue_items.update().where(queue_items.c.item_id.in_(done)).values(status="complete")
         )
+        connection.execute(claims.delete().where(claims.c.item_id.in_(done)))
 
 
 def _item_of(trace_id: str, content_hash: str) -> sa.ColumnElement[bool]:
