@@ -1,6 +1,6 @@
 """The review queue: a day's traces, drawn by hash with a known probability."""
 
-from datetime import date
+from datetime import date, timedelta
 from math import sqrt
 
 import pytest
@@ -10,7 +10,8 @@ from flywheel.queue import fill_queue, open_items, queued_traces
 from flywheel.records import unit_hash
 from flywheel.settings import QueueSettings
 from flywheel.store import Project, Stores
-from flywheel.store.tables import queue_items
+from flywheel.store.ledger import now
+from flywheel.store.tables import claims, queue_items
 from tests.conftest import trace
 from tests.judged import DAY, add_scores, add_traces
 
@@ -98,14 +99,12 @@ def test_the_same_day_twice_gives_the_same_items(stores: Stores) -> None:
 def test_a_claimed_or_finished_item_is_never_touched(stores: Stores) -> None:
     fill_queue(stores, SETTINGS, DAY)
     claimed, finished, waiting = list(items_of(stores))[:3]
+    before = items_of(stores)
+    desk = {"item_id": before[claimed]["item_id"], "reviewer": "ann", "claimed_at": now()}
     with stores.ledger.begin() as ledger:
-        for name, values in (
-            (claimed, {"claimed_by": "ann"}),
-            (finished, {"status": "complete"}),
-        ):
-            ledger.execute(
-                queue_items.update().where(queue_items.c.trace_id == name).values(values)
-            )
+        ledger.execute(claims.insert().values(**desk, claimed_until=now() + timedelta(minutes=1)))
+        is_finished = queue_items.c.trace_id == finished
+        ledger.execute(queue_items.update().where(is_finished).values(status="complete"))
     before = items_of(stores)
     add_scores(stores, dict.fromkeys(PROBABILITIES, 0.5), judge="judge-2")
     fill_queue(stores, SETTINGS, DAY)

@@ -17,7 +17,7 @@ from flywheel.records import QueueReason
 from flywheel.settings import QueueSettings
 from flywheel.store import Stores
 from flywheel.store.ledger import Ledger, now
-from flywheel.store.tables import queue_items
+from flywheel.store.tables import claims, queue_items
 
 QUEUE = "review"
 AUDIT = "random_audit"
@@ -162,9 +162,12 @@ def _refresh(ledger: sa.Connection, pairs: Sequence[tuple[sa.RowMapping, _Item]]
         for old, new in pairs
     ]
     if rows:
+        is_claimed = sa.exists().where(
+            claims.c.item_id == queue_items.c.item_id, claims.c.claimed_until > now()
+        )
         waiting = sa.and_(
             queue_items.c.item_id == sa.bindparam("known_item"),
             queue_items.c.status == "pending",
-            queue_items.c.claimed_by.is_(None),
+            ~is_claimed,
         )
         ledger.execute(queue_items.update().where(waiting), rows)
