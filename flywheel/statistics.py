@@ -10,7 +10,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from flywheel.records import Interval
 
@@ -30,6 +29,9 @@ def wilson(successes: float, n: float) -> Interval:
 
 def clopper_pearson(successes: int, n: int, alpha: float = 0.05) -> Interval:
     """The exact interval of a share (Clopper and Pearson 1934), each side at alpha / 2."""
+    # Two seconds to import, which the web server has no use for.
+    from scipy import stats
+
     low = 0.0 if successes == 0 else float(stats.beta.ppf(alpha / 2, successes, n - successes + 1))
     high = (
         1.0
@@ -46,6 +48,8 @@ def mcnemar_exact(
 
     `greater` is one-sided: that the first is right more often than the second.
     """
+    from scipy import stats
+
     n = only_first + only_second
     return 1.0 if n == 0 else float(stats.binomtest(only_first, n, alternative=alternative).pvalue)
 
