@@ -18,6 +18,7 @@ from flywheel.quality.agreement import (
     agreement_with_others,
     measure_agreement,
 )
+from flywheel.quality.throughput import not_taken_back
 from flywheel.records import ERROR_CODES
 from flywheel.store.ledger import Ledger
 from flywheel.store.tables import decisions, trace_documents
@@ -77,7 +78,6 @@ def shared_answers(ledger: Ledger) -> list[Answer]:
         .having(sa.func.count(decisions.c.reviewer.distinct()) > 1)
         .subquery()
     )
-    taken_back = decisions.alias("taken_back")
     said = (
         sa.select(
             *version,
@@ -86,13 +86,7 @@ def shared_answers(ledger: Ledger) -> list[Answer]:
         )
         .join(shared, _same_version(shared))
         .outerjoin(trace_documents, _same_version(trace_documents))
-        .where(
-            decisions.c.kind == "decide",
-            ~sa.exists().where(
-                taken_back.c.trace_id == decisions.c.trace_id,
-                taken_back.c.undoes == decisions.c.decision_id,
-            ),
-        )
+        .where(decisions.c.kind == "decide", not_taken_back())
         .order_by(decisions.c.decision_id)
     )
     with ledger.read() as connection:
