@@ -1,0 +1,270 @@
+"""People and programs that may use the pages and the API: names, roles, and when that ends.
+
+Rows of `users` in and out; the one idea is that every change of what somebody may do ends the
+sessions they have, and that one admin is always left.
+"""
+
+import hashlib
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from flywheel.errors import BadInput, NotFound, Refused
+from flywheel.records import ROLES, Role
+from flywheel.store.ledger import Ledger, now, record_action
+from flywheel.store.tables import audit_log, invitations, users
+from flywheel.web.passwords import alone, hash_password, is_password
+
+MAX_NAME = 80
+SIGN_OUT = "sign_out"
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Somebody who may sign in, or a program (role `service`) that may call.
+
+    `link_until` is until when an unused link lets the user choose a password.
+    """
+
+    name: str
+    role: Role
+    is_active: bool
+    has_password: bool
+    session_epoch: int
+    created_at: datetime
+    link_until: datetime | None = None
+
+
+def list_users(ledger: Ledger) -> list[User]:
+    """Every user, by name."""
+    with ledger.read() as connection:
+        rows = connection.execute(sa.select(users)).all()
+        open_links = connection.execute(
+            sa.select(invitations.c.name, sa.func.max(invitations.c.expires_at))
+            .where(is_open())
+            .group_by(invitations.c.name)
+        )
+        until = {name: in_utc(expires_at) for name, expires_at in open_links}
+    listed = [user_of(row, until.get(row.name)) for row in rows]
+    return sorted(listed, key=lambda user: (user.name.casefold(), user.name))
+
+
+def find_user(ledger: Ledger, name: str) -> User | None:
+    """The user of this name, whatever its capitals; None where there is none."""
+    folded = _folded(name)
+    return next((user for user in list_users(ledger) if _folded(user.name) == folded), None)
+
+
+def get_user(ledger: Ledger, name: str) -> User:
+    """The user of this name, whatever its capitals; raises NotFound."""
+    found = find_user(ledger, name)
+    if found is None:
+        raise NotFound("user", name[:MAX_NAME], [user.name for user in list_users(ledger)])
+    return found
+
+
+def signed_in_user(
+    ledger: Ledger, name: str, epoch: int, session_id: str, since: datetime
+) -> User | None:
+    """The user of a session; None where the user is gone, or the session was ended or signed out.
+
+    Every request asks this, so that it is one look at two indices.
+    """
+    signed_out = sa.exists().where(
+        audit_log.c.action == SIGN_OUT,
+        audit_log.c.happened_at >= since,
+        audit_log.c.subject == session_id,
+    )
+    found = sa.select(users).where(
+        users.c.name == name,
+        users.c.is_active,
+        users.c.session_epoch == epoch,
+        users.c.password_hash.is_not(None),
+        ~signed_out,
+    )
+    with ledger.read() as connection:
+        row = connection.execute(found).first()
+    return None if row is None else user_of(row)
+
+
+def add_user(ledger: Ledger, name: str, role: Role, actor: str) -> User:
+    """Add a user who cannot come in yet: `new_link` or `new_key` lets them.
+
+    Raises BadInput on a name that cannot be one, Refused where somebody has it.
+    """
+    name = checked_name(name)
+    with ledger.begin() as connection:
+        insert_user(connection, name, checked_role(role), None)
+        record_action(connection, actor, "add_user", name, role=role)
+    return get_user(ledger, name)
+
+
+def change_password(ledger: Ledger, name: str, present: str, new: str) -> User:
+    """Give a user who knows the present password another one; other sessions end.
+
+    Raises Refused where the present one is wrong, BadInput where the new one cannot be one.
+    """
+    with ledger.read() as connection:
+        kept = connection.execute(
+            sa.select(users.c.password_hash).where(users.c.name == name)
+        ).scalar_one()
+    with alone():
+        if not is_password(kept, present):
+            raise Refused("the present password is another one")
+        password_hash = hash_password(new)
+    with ledger.begin() as connection:
+        change_user(connection, name, password_hash=password_hash)
+        record_action(connection, name, "change_password", name)
+    return get_user(ledger, name)
+
+
+def end_sessions(ledger: Ledger, name: str, actor: str) -> User:
+    """End every session that the user has; raises NotFound."""
+    user = get_user(ledger, name)
+    with ledger.begin() as connection:
+        change_user(connection, user.name)
+        record_action(connection, actor, "end_sessions", user.name)
+    return get_user(ledger, name)
+
+
+def set_role(ledger: Ledger, name: str, role: Role, actor: str) -> User:
+    """Let a user do more or less from now on; their sessions end, and a program has no password.
+
+    Raises NotFound, and Refused for the last admin who can sign in.
+    """
+    user = get_user(ledger, name)
+    values: dict[str, object] = {"role": checked_role(role)}
+    if role == "service":
+        values["password_hash"] = None
+    with ledger.begin() as connection:
+        if role != "admin":
+            _keep_an_admin(connection, user.name)
+        change_user(connection, user.name, **values)
+        # What a link says is what its user was invited as.
+        end_links(connection, user.name)
+        record_action(connection, actor, "set_role", user.name, role=role, before=user.role)
+    return get_user(ledger, name)
+
+
+def set_active(ledger: Ledger, name: str, is_active: bool, actor: str) -> User:
+    """Let a user in again, or no longer: sessions end, links and keys stop working.
+
+    Raises NotFound, and Refused for the last admin who can sign in.
+    """
+    user = get_user(ledger, name)
+    with ledger.begin() as connection:
+        if not is_active:
+            _keep_an_admin(connection, user.name)
+            end_links(connection, user.name)
+        change_user(connection, user.name, is_active=is_active)
+        record_action(connection, actor, "activate" if is_active else "deactivate", user.name)
+    return get_user(ledger, name)
+
+
+def checked_name(name: str) -> str:
+    """The name as it is kept: trimmed, in its composed form; raises BadInput on one that is none.
+
+    What cannot be seen, such as a mark that reorders the text beside it, has no place in a name.
+    """
+    name = unicodedata.normalize("NFKC", name).strip()
+    if not 1 <= len(name) <= MAX_NAME:
+        raise BadInput(f"a name has 1 to {MAX_NAME} characters; this one has {len(name)}")
+    if not name.isprintable() or not any(character.isalnum() for character in name):
+        raise BadInput("a name has a letter or a digit, and no character that cannot be seen")
+    return name
+
+
+def checked_role(role: str) -> Role:
+    """The role; raises BadInput where there is none of this name."""
+    if role not in ROLES:
+        raise BadInput(f"there is no role {role[:MAX_NAME]!r}; there are {', '.join(ROLES)}")
+    return role
+
+
+def hash_of(secret: str) -> str:
+    """How a secret of ours is kept: it has 256 bits, so that nobody can try them out."""
+    return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()
+
+
+def in_utc(when: datetime) -> datetime:
+    """A time of the ledger, which SQLite gives back without its zone."""
+    return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
+
+
+def user_of(row: sa.Row[Any], link_until: datetime | None = None) -> User:
+    """A row of `users` as a record."""
+    return User(
+        row.name,
+        row.role,
+        row.is_active,
+        row.password_hash is not None,
+        row.session_epoch,
+        in_utc(row.created_at),
+        link_until,
+    )
+
+
+def insert_user(
+    connection: sa.Connection, name: str, role: Role, password_hash: str | None
+) -> None:
+    """Add a row of `users`; raises Refused where somebody has the name, whatever its capitals."""
+    known: Sequence[str] = connection.scalars(sa.select(users.c.name)).all()
+    taken = next((other for other in known if _folded(other) == _folded(name)), None)
+    if taken is not None:
+        raise Refused(f"there is a user {taken!r} already; choose another name, or make a new link")
+    connection.execute(
+        users.insert().values(
+            name=name,
+            role=role,
+            password_hash=password_hash,
+            session_epoch=0,
+            is_active=True,
+            created_at=now(),
+        )
+    )
+
+
+def admins(connection: sa.Connection) -> list[str]:
+    """The names of the admins who can sign in."""
+    found = (
+        sa.select(users.c.name)
+        .where(users.c.role == "admin", users.c.is_active, users.c.password_hash.is_not(None))
+        .order_by(users.c.name)
+    )
+    return list(connection.scalars(found).all())
+
+
+def is_open() -> sa.ColumnElement[bool]:
+    """Whether a row of `invitations` is a link that can be used."""
+    return sa.and_(invitations.c.used_at.is_(None), invitations.c.expires_at > now())
+
+
+def end_links(connection: sa.Connection, name: str) -> None:
+    """Take back the links of a user that were not used."""
+    connection.execute(
+        invitations.delete().where(invitations.c.name == name, invitations.c.used_at.is_(None))
+    )
+
+
+def change_user(connection: sa.Connection, name: str, **values: object) -> None:
+    """Change a user, and end the sessions they have."""
+    connection.execute(
+        users.update()
+        .where(users.c.name == name)
+        .values(session_epoch=users.c.session_epoch + 1, **values)
+    )
+
+
+def _keep_an_admin(connection: sa.Connection, name: str) -> None:
+    # Two admins who demote each other at once wait for one another here.
+    connection.execute(sa.select(users.c.name).order_by(users.c.name).with_for_update())
+    if admins(connection) == [name]:
+        raise Refused(f"{name!r} is the last admin who can sign in; make somebody else one first")
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFKC", name).strip().casefold()

@@ -1,0 +1,101 @@
+"""The application: every page and the API of one project, in one process.
+
+A project in, an ASGI application out; the one idea is that it is put together here and nowhere
+else. It reads and writes the ledger, reads artifacts, and never opens the warehouse.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import APIRouter, FastAPI
+from fastapi.middleware.trustedhost import TrustedHostMiddleware
+from fastapi.staticfiles import StaticFiles
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+
+from flywheel import __version__
+from flywheel.store import Project
+from flywheel.web import (
+    account_pages,
+    adjudication_pages,
+    api,
+    audit_pages,
+    export_pages,
+    item_pages,
+    monitoring,
+    quality_pages,
+    queue_pages,
+    settings_pages,
+)
+from flywheel.web.context import STATIC, Web, open_templates
+from flywheel.web.faults import handle_faults
+from flywheel.web.passwords import nobodys_hash
+from flywheel.web.security import MAX_BODY_BYTES, SecureHeaders, trusted_hosts
+from flywheel.web.sessions import open_sessions
+
+ROUTERS: tuple[APIRouter, ...] = (
+    account_pages.router,
+    queue_pages.router,
+    item_pages.router,
+    adjudication_pages.router,
+    quality_pages.router,
+    export_pages.router,
+    audit_pages.router,
+    settings_pages.router,
+    api.router,
+    monitoring.router,
+)
+
+
+def create_app(project: Project, host: str = "127.0.0.1", dagster_url: str = "") -> FastAPI:
+    """The pages and the API of a project, for a server that listens on `host`.
+
+    Raises BadSetting where `web.secret` is no secret.
+    """
+    web = Web(
+        project=project,
+        stores=project.stores,
+        templates=open_templates(),
+        sessions=open_sessions(project),
+        host=host,
+        dagster_url=dagster_url,
+    )
+    hosts = trusted_hosts(host, project.settings.web.public_url)
+    app = FastAPI(
+        title="Flywheel",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=_lifespan,
+        # The limit stands below the headers, so that its answers carry them.
+        middleware=[
+            Middleware(SecureHeaders),
+            Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False),
+            Middleware(RequestBodyLimitMiddleware, max_body_size=MAX_BODY_BYTES),
+        ],
+        form_limits={"max_part_size": MAX_BODY_BYTES},
+        # What a trace says is nobody else's to collect.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
+    app.state.web = web
+    handle_faults(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    ledger = app.state.web.stores.ledger
+    await run_in_threadpool(_warm_up, app.state.web)
+    yield
+    await run_in_threadpool(ledger.close)
+
+
+def _warm_up(web: Web) -> None:
+    """Bring the ledger up to date before anybody asks, and hash once before a stranger does."""
+    with web.stores.ledger.read():
+        pass
+    nobodys_hash()

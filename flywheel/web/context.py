@@ -1,0 +1,69 @@
+"""What a page is given besides its request: the project, its stores, templates and sessions.
+
+One object an application, made by `create_app`; the one idea is that nothing is global, so that two
+projects can be served by one process, as in the tests.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import cast
+
+import jinja2
+from fastapi import Request
+
+from flywheel.store import Project, Stores
+from flywheel.web.sessions import Sessions
+
+STATIC = Path(__file__).parent / "static"
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True, slots=True)
+class Web:
+    """What the pages of one project share; `host` is what the server listens on.
+
+    `dagster_url` is where the orchestrator's own pages are, or empty where it does not run.
+    """
+
+    project: Project
+    stores: Stores
+    templates: jinja2.Environment
+    sessions: Sessions
+    host: str
+    dagster_url: str
+
+    @property
+    def lease_s(self) -> float:
+        """Seconds for which a claim counts after its page was last open."""
+        return self.project.settings.web.claim_minutes * 60
+
+
+def web_of(request: Request) -> Web:
+    """What the application that answers this request shares."""
+    return cast(Web, request.app.state.web)
+
+
+def open_templates() -> jinja2.Environment:
+    """The templates: everything is escaped, whatever a file is called; a missing name is an error.
+
+    `static(name)` in a template is the address of a file in `static/`, which changes with the file.
+    """
+    templates = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    templates.globals["static"] = _static
+    return templates
+
+
+@cache
+def _static(name: str) -> str:
+    path = STATIC / name
+    version = hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.exists() else ""
+    return f"/static/{name}?v={version}"

@@ -1,0 +1,5 @@
+"""For machines that watch the server."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

@@ -1,0 +1,5 @@
+"""Settings: people, links, keys and queues."""
+
+from fastapi import APIRouter
+
+router = APIRouter()
