@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import date, datetime
-from itertools import count
+from itertools import count, takewhile
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -16,13 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from flywheel.errors import BadInput
 from flywheel.judge.rubric import load_rubric
 from flywheel.queue.items import Claim, Item, ItemMetric, why_here
-from flywheel.records import (
-    ERROR_CODES,
-    Decision,
-    ItemStatus,
-    QueueReason,
-    ReasonCode,
-)
+from flywheel.records import ERROR_CODES, Decision, ItemStatus, QueueReason, ReasonCode
 from flywheel.review import keep_rubric, votes_on
 from flywheel.safety import encodable
 from flywheel.store.ledger import now
@@ -314,10 +308,9 @@ def _in_openai_shape(call: ToolCall) -> dict[str, object]:
 
 
 def _numbered_calls(fields: Mapping[str, object]) -> str:
-    calls = []
-    for number in count():
-        if f"call_name_{number}" not in fields:
-            return json.dumps(calls)
+    numbers = takewhile(lambda number: f"call_name_{number}" in fields, count())
+    calls: list[dict[str, object]] = []
+    for number in numbers:
         call_id, name, arguments = (
             str(fields.get(f"call_{part}_{number}") or "").strip()
             for part in ("id", "name", "arguments")
@@ -325,3 +318,4 @@ def _numbered_calls(fields: Mapping[str, object]) -> str:
         if name:
             function = {"name": name, "arguments": arguments or "{}"}
             calls.append({"id": call_id or None, "function": function})
+    return json.dumps(calls)
