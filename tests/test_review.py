@@ -1,19 +1,47 @@
-"""Decisions of people: appended, taken back, declined, and brought from a file."""
+"""Decisions of people: appended, settled, taken back, declined, and brought from a file."""
 
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
-from flywheel.errors import BadInput
+from flywheel.errors import BadInput, NotFound, Refused
+from flywheel.judge.rubric import Rubric, load_rubric
 from flywheel.queue import fill_queue
-from flywheel.review import decide, decline, import_decisions, standing_decisions, undo
+from flywheel.records import REASON_CODES
+from flywheel.review import (
+    Undone,
+    adjudicate,
+    adjudication_of,
+    clear_sensitive,
+    comment,
+    comments_on,
+    count_decisions,
+    count_reviews,
+    decide,
+    decision_of,
+    decline,
+    flag_sensitive,
+    import_decisions,
+    is_sensitive,
+    keep_rubric,
+    rubric_of,
+    sensitive_traces,
+    skip,
+    standing_adjudications,
+    standing_decisions,
+    undo,
+    unskip,
+    votes_on,
+)
 from flywheel.settings import QueueSettings
 from flywheel.store import Project, Stores
-from flywheel.store.tables import audit_log, decisions, queue_items
+from flywheel.store.ledger import now
+from flywheel.store.tables import audit_log, claims, decisions, queue_items
 from tests.conftest import trace, write_lines
 from tests.judged import DAY, add_scores, add_traces, said
 
@@ -34,6 +62,42 @@ def status_of(stores: Stores, trace_id: str) -> str:
         return str(
             ledger.scalar(sa.select(queue_items.c.status).where(queue_items.c.trace_id == trace_id))
         )
+
+
+def item_of(stores: Stores, trace_id: str, queue: str = "review") -> int:
+    with stores.ledger.read() as ledger:
+        same = (queue_items.c.trace_id == trace_id, queue_items.c.queue == queue)
+        return int(ledger.scalars(sa.select(queue_items.c.item_id).where(*same)).one())
+
+
+def need(stores: Stores, reviewers: int) -> None:
+    """Every item needs as many reviewers."""
+    with stores.ledger.begin() as ledger:
+        ledger.execute(queue_items.update().values(reviewers_needed=reviewers))
+
+
+def hold(stores: Stores, item_id: int, reviewer: str, minutes: float = 5) -> None:
+    """A claim as the queue would make it; it has run out where `minutes` is negative."""
+    until = now() + timedelta(minutes=minutes)
+    row = {"item_id": item_id, "reviewer": reviewer, "claimed_at": now(), "claimed_until": until}
+    with stores.ledger.begin() as ledger:
+        ledger.execute(claims.insert().values(row))
+
+
+def holders(stores: Stores, item_id: int) -> list[str]:
+    with stores.ledger.read() as ledger:
+        of_item = sa.select(claims.c.reviewer).where(claims.c.item_id == item_id)
+        return list(ledger.scalars(of_item.order_by(claims.c.reviewer)))
+
+
+def second_queue(stores: Stores, trace_id: str) -> int:
+    """The trace stands in a queue of lawyers as well, where two are needed; that item's number."""
+    with stores.ledger.begin() as ledger:
+        of_trace = queue_items.c.trace_id == trace_id
+        row = dict(ledger.execute(sa.select(queue_items).where(of_trace)).mappings().one())
+        del row["item_id"]
+        new = queue_items.insert().values(row | {"queue": "legal", "reviewers_needed": 2})
+        return int(ledger.execute(new.returning(queue_items.c.item_id)).scalar_one())
 
 
 def rows_of(stores: Stores, table: sa.Table) -> list[sa.RowMapping]:
@@ -81,13 +145,171 @@ def test_a_trace_without_an_item_can_be_decided_on(stores: Stores) -> None:
 
 
 def test_an_item_that_needs_two_people_waits_for_the_second(stores: Stores) -> None:
-    with stores.ledger.begin() as ledger:
-        ledger.execute(queue_items.update().values(reviewers_needed=2))
+    need(stores, 2)
     decide(stores.ledger, said("t0", True, "ann"))
     decide(stores.ledger, said("t0", True, "ann"))
     assert status_of(stores, "t0") == "pending"
-    decide(stores.ledger, said("t0", False, "bob"))
+    decide(stores.ledger, said("t0", True, "bob"))
     assert status_of(stores, "t0") == "complete"
+
+
+# Many reviewers.
+
+
+def test_reviewers_who_disagree_leave_a_dispute_and_one_who_comes_round_ends_it(
+    stores: Stores,
+) -> None:
+    need(stores, 2)
+    decide(stores.ledger, said("t0", True, "ann"))
+    decide(stores.ledger, said("t0", False, "bob"))
+    assert status_of(stores, "t0") == "disputed"
+    decide(stores.ledger, said("t0", True, "bob"))
+    assert status_of(stores, "t0") == "complete"
+    undo(stores.ledger, "bob")
+    assert status_of(stores, "t0") == "disputed"
+    undo(stores.ledger, "bob")
+    assert status_of(stores, "t0") == "pending"
+
+
+def test_an_adjudicator_settles_a_dispute_and_can_take_it_back(stores: Stores) -> None:
+    need(stores, 2)
+    decide(stores.ledger, said("t0", True, "ann"))
+    decide(stores.ledger, said("t0", False, "bob"))
+    settled = adjudicate(stores.ledger, said("t0", False, "eve", reason="read it again"))
+    assert status_of(stores, "t0") == "complete"
+    (word,) = standing_adjudications(stores.ledger)
+    assert word == adjudication_of(stores.ledger, "t0", "v1-t0")
+    assert (word.decision_id, word.kind, word.decision.reviewer) == (settled, "adjudicate", "eve")
+    # An adjudication is no vote.
+    assert [row.decision.reviewer for row in votes_on(stores.ledger, "t0", "v1-t0")] == [
+        "ann",
+        "bob",
+    ]
+    # A vote after it is kept, and settles nothing anew.
+    decide(stores.ledger, said("t0", True, "ann"))
+    assert status_of(stores, "t0") == "complete"
+    undone = undo(stores.ledger, "eve")
+    assert undone == Undone(settled, "adjudicate", "t0", "v1-t0", item_of(stores, "t0"))
+    assert status_of(stores, "t0") == "disputed"
+    assert adjudication_of(stores.ledger, "t0", "v1-t0") is None
+
+
+def test_the_earlier_word_of_two_adjudicators_stands_again(stores: Stores) -> None:
+    adjudicate(stores.ledger, said("t0", True, "eve"))
+    adjudicate(stores.ledger, said("t0", False, "joe"))
+    undo(stores.ledger, "joe")
+    word = adjudication_of(stores.ledger, "t0", "v1-t0")
+    assert word is not None
+    assert word.decision.perceived_error
+    assert status_of(stores, "t0") == "complete"
+
+
+def test_a_decision_counts_in_every_queue_of_its_version(stores: Stores) -> None:
+    legal = second_queue(stores, "t0")
+    hold(stores, item_of(stores, "t0"), "ann")
+    hold(stores, legal, "ann")
+    hold(stores, legal, "bob")
+    decide(stores.ledger, said("t0", True, "ann"), item_of(stores, "t0"))
+    by_queue = {
+        row["queue"]: row for row in rows_of(stores, queue_items) if row["trace_id"] == "t0"
+    }
+    assert (by_queue["review"]["status"], by_queue["legal"]["status"]) == ("complete", "pending")
+    assert holders(stores, legal) == ["bob"]
+    decide(stores.ledger, said("t0", False, "bob"), legal)
+    by_queue = {
+        row["queue"]: row for row in rows_of(stores, queue_items) if row["trace_id"] == "t0"
+    }
+    assert {row["status"] for row in by_queue.values()} == {"disputed"}
+
+
+def test_a_decision_on_a_version_leaves_the_items_of_others_alone(stores: Stores) -> None:
+    decide(stores.ledger, said("t0", True, version="v0"))
+    assert status_of(stores, "t0") == "pending"
+
+
+def test_who_has_decided_holds_the_item_no_longer_and_a_finished_one_nobody(stores: Stores) -> None:
+    need(stores, 2)
+    item_id = item_of(stores, "t0")
+    for reviewer in ("ann", "bob"):
+        hold(stores, item_id, reviewer)
+    hold(stores, item_of(stores, "t1"), "ann")
+    decide(stores.ledger, said("t0", True, "ann"), item_id)
+    assert holders(stores, item_id) == ["bob"]
+    # Somebody else's decision, from a file, ends it.
+    decide(stores.ledger, said("t0", True, "eve"))
+    assert holders(stores, item_id) == []
+    assert holders(stores, item_of(stores, "t1")) == ["ann"]
+
+
+def test_who_holds_an_item_may_decide_and_nobody_beside(stores: Stores) -> None:
+    item_id = item_of(stores, "t0")
+    hold(stores, item_id, "ann")
+    with pytest.raises(Refused, match=f"^item {item_id} needs one reviewer and has ann; take the"):
+        decide(stores.ledger, said("t0", True, "bob"), item_id)
+    assert rows_of(stores, decisions) == rows_of(stores, audit_log) == []
+    decide(stores.ledger, said("t0", True, "ann"), item_id)
+    assert status_of(stores, "t0") == "complete"
+
+
+def test_where_there_is_room_nobody_needs_a_claim(stores: Stores) -> None:
+    need(stores, 2)
+    item_id = item_of(stores, "t0")
+    hold(stores, item_id, "ann")
+    hold(stores, item_id, "joe", minutes=-1)
+    decide(stores.ledger, said("t0", True, "bob"), item_id)
+    # Ann holds it still, and bob has decided.
+    with pytest.raises(Refused, match="needs 2 reviewers and has ann, bob"):
+        decide(stores.ledger, said("t0", True, "eve"), item_id)
+
+
+def test_a_finished_item_takes_no_further_reviewer_but_those_it_has(stores: Stores) -> None:
+    item_id = item_of(stores, "t0")
+    decide(stores.ledger, said("t0", True, "ann"), item_id)
+    with pytest.raises(Refused, match=f"^item {item_id} is complete; take the next one$"):
+        decide(stores.ledger, said("t0", True, "bob"), item_id)
+    decide(stores.ledger, said("t0", False, "ann"), item_id)
+    assert standing_of(stores) == [("t0", "ann", False)]
+
+
+def test_a_dispute_takes_no_further_vote(stores: Stores) -> None:
+    need(stores, 2)
+    for reviewer, perceived_error in (("ann", True), ("bob", False)):
+        decide(stores.ledger, said("t0", perceived_error, reviewer), item_of(stores, "t0"))
+    with pytest.raises(Refused, match="needs 2 reviewers and has ann, bob"):
+        decide(stores.ledger, said("t0", True, "eve"), item_of(stores, "t0"))
+
+
+def test_an_item_that_is_not_there_or_of_another_version_is_said_so(stores: Stores) -> None:
+    with pytest.raises(NotFound, match="item '99'"):
+        decide(stores.ledger, said("t0", True), 99)
+    with pytest.raises(BadInput, match="is of another version of the trace; open it again"):
+        decide(stores.ledger, said("t0", True, version="v0"), item_of(stores, "t0"))
+    assert rows_of(stores, decisions) == []
+
+
+def test_of_many_who_decide_on_one_item_at_once_only_one_may(stores: Stores) -> None:
+    item_id = item_of(stores, "t0")
+
+    def one(number: int) -> bool:
+        try:
+            decide(stores.ledger, said("t0", True, f"r{number}"), item_id)
+        except Refused:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(one, range(8))) == 1
+    assert len(rows_of(stores, decisions)) == 1
+
+
+def test_what_was_said_is_read_again_by_its_id_while_it_stands(stores: Stores) -> None:
+    decision_id = decide(stores.ledger, said("t0", True, reason="no"))
+    read = decision_of(stores.ledger, decision_id)
+    assert read is not None
+    assert (read.decision_id, read.kind, read.decision.reason) == (decision_id, "decide", "no")
+    undo(stores.ledger, "ann")
+    assert decision_of(stores.ledger, decision_id) is None
+    assert decision_of(stores.ledger, 99) is None
 
 
 def test_times_are_kept_in_utc(stores: Stores) -> None:
@@ -103,9 +325,12 @@ def test_undo_goes_further_back_each_time(stores: Stores) -> None:
     first = decide(stores.ledger, said("t0", True))
     second = decide(stores.ledger, said("t1", False))
     other = decide(stores.ledger, said("t2", False, "bob"))
-    assert undo(stores.ledger, "ann") == second
+    undone = undo(stores.ledger, "ann")
+    assert undone == Undone(second, "decide", "t1", "v1-t1", item_of(stores, "t1"))
     assert (status_of(stores, "t1"), status_of(stores, "t0")) == ("pending", "complete")
-    assert undo(stores.ledger, "ann") == first
+    undone = undo(stores.ledger, "ann")
+    assert undone is not None
+    assert undone.decision_id == first
     assert status_of(stores, "t0") == "pending"
     assert undo(stores.ledger, "ann") is None
     assert [row.decision_id for row in standing_decisions(stores.ledger)] == [other]
@@ -132,7 +357,9 @@ def test_a_declined_item_is_closed_and_can_be_opened_again(stores: Stores) -> No
     declined = decline(stores.ledger, "t0", "v1-t0", "ann", "not my language")
     assert status_of(stores, "t0") == "declined"
     assert standing_of(stores) == []
-    assert undo(stores.ledger, "ann") == declined
+    assert undo(stores.ledger, "ann") == Undone(
+        declined, "decline", "t0", "v1-t0", item_of(stores, "t0")
+    )
     assert status_of(stores, "t0") == "pending"
 
 
@@ -140,6 +367,260 @@ def test_to_decline_a_finished_item_leaves_it_finished(stores: Stores) -> None:
     decide(stores.ledger, said("t0", True))
     decline(stores.ledger, "t0", "v1-t0", "bob")
     assert status_of(stores, "t0") == "complete"
+
+
+def test_a_declined_item_is_held_by_nobody_and_a_decision_opens_it_or_ends_it(
+    stores: Stores,
+) -> None:
+    need(stores, 2)
+    hold(stores, item_of(stores, "t0"), "bob")
+    decline(stores.ledger, "t0", "v1-t0", "ann")
+    assert holders(stores, item_of(stores, "t0")) == []
+    decide(stores.ledger, said("t0", True, "bob"))
+    assert status_of(stores, "t0") == "declined"
+    decide(stores.ledger, said("t0", True, "eve"))
+    assert status_of(stores, "t0") == "complete"
+
+
+# What reviewers do beside deciding.
+
+
+def test_a_skipped_item_is_held_no_longer_and_waits_for_others(stores: Stores) -> None:
+    item_id = item_of(stores, "t0")
+    for reviewer in ("ann", "bob"):
+        hold(stores, item_id, reviewer)
+    skipped = skip(stores.ledger, item_id, "ann")
+    assert skip(stores.ledger, item_id, "ann") == skipped
+    assert holders(stores, item_id) == ["bob"]
+    assert status_of(stores, "t0") == "pending"
+    (row,) = rows_of(stores, decisions)
+    assert (row["kind"], row["trace_id"], row["content_hash"]) == ("skip", "t0", "v1-t0")
+    with pytest.raises(NotFound, match="item '99'"):
+        skip(stores.ledger, 99, "ann")
+
+
+def test_skips_are_taken_back_together_and_stay_those_of_others(stores: Stores) -> None:
+    for name in ("t0", "t1"):
+        skip(stores.ledger, item_of(stores, name), "ann")
+    other = skip(stores.ledger, item_of(stores, "t0"), "bob")
+    assert unskip(stores.ledger, "ann") == 2
+    assert unskip(stores.ledger, "ann") == 0
+    assert undo(stores.ledger, "ann") is None
+    assert skip(stores.ledger, item_of(stores, "t0"), "bob") == other
+
+
+def test_undo_goes_back_through_everything_that_a_reviewer_did(stores: Stores) -> None:
+    need(stores, 2)
+    item_id = item_of(stores, "t0")
+    decide(stores.ledger, said("t0", True))
+    adjudicate(stores.ledger, said("t1", True))
+    decline(stores.ledger, "t2", "v1-t2", "ann")
+    skip(stores.ledger, item_of(stores, "t3"), "ann")
+    flag_sensitive(stores.ledger, "t4", "v1-t4", "ann")
+    flag_sensitive(stores.ledger, "elsewhere", "unknown", "ann")
+    undone = [undo(stores.ledger, "ann") for _ in range(6)]
+    assert [one and (one.kind, one.trace_id) for one in undone] == [
+        ("sensitive", "elsewhere"),
+        ("sensitive", "t4"),
+        ("skip", "t3"),
+        ("decline", "t2"),
+        ("adjudicate", "t1"),
+        ("decide", "t0"),
+    ]
+    assert [one and one.item_id for one in (undone[0], undone[-1])] == [None, item_id]
+    assert undo(stores.ledger, "ann") is None
+    assert {status_of(stores, name) for name in NAMES} == {"pending"}
+    assert standing_of(stores) == []
+    assert sensitive_traces(stores.ledger) == set()
+
+
+def test_a_sensitive_trace_is_marked_whatever_its_version_until_somebody_clears_it(
+    stores: Stores,
+) -> None:
+    marked = flag_sensitive(stores.ledger, "t0", "v1-t0", "ann", "a name and an address")
+    assert flag_sensitive(stores.ledger, "t0", "v1-t0", "ann") == marked
+    flag_sensitive(stores.ledger, "t0", "v2-t0", "bob")
+    assert is_sensitive(stores.ledger, "t0")
+    assert not is_sensitive(stores.ledger, "t1")
+    assert sensitive_traces(stores.ledger) == {"t0"}
+    # It can still be decided on.
+    assert status_of(stores, "t0") == "pending"
+    assert clear_sensitive(stores.ledger, "t0", "eve") == 2
+    assert not is_sensitive(stores.ledger, "t0")
+    assert clear_sensitive(stores.ledger, "t0", "eve") == 0
+    # What eve took back, ann need not.
+    assert undo(stores.ledger, "ann") is None
+
+
+def test_everything_that_people_do_stands_in_the_audit_log_with_what_it_was(
+    stores: Stores,
+) -> None:
+    item_id = item_of(stores, "t0")
+    decision_id = decide(stores.ledger, said("t0", True, rubric_version="0123456789ab"), item_id)
+    adjudicate(stores.ledger, said("t0", False, "eve"))
+    decline(stores.ledger, "t1", "v1-t1", "ann")
+    skip(stores.ledger, item_of(stores, "t2"), "ann")
+    flag_sensitive(stores.ledger, "t3", "v1-t3", "ann")
+    comment(stores.ledger, "t3", "v1-t3", "ann", "there is an address in it")
+    undo(stores.ledger, "eve")
+    unskip(stores.ledger, "ann")
+    clear_sensitive(stores.ledger, "t3", "eve")
+    entries = rows_of(stores, audit_log)
+    assert [(row["actor"], row["action"], row["subject"]) for row in entries] == [
+        ("ann", "decide", "t0"),
+        ("eve", "adjudicate", "t0"),
+        ("ann", "decline", "t1"),
+        ("ann", "skip", "t2"),
+        ("ann", "sensitive", "t3"),
+        ("ann", "comment", "t3"),
+        ("eve", "undo", "t0"),
+        ("ann", "unskip", "ann"),
+        ("eve", "clear_sensitive", "t3"),
+    ]
+    assert json.loads(entries[0]["detail"]) == {
+        "decision_id": decision_id,
+        "item_id": item_id,
+        "perceived_error": True,
+        "reason_code": "correction",
+        "rubric_version": "0123456789ab",
+    }
+
+
+def test_remarks_are_read_oldest_first_and_belong_to_a_version(stores: Stores) -> None:
+    for author, text in (("ann", " Which order? "), ("bob", "The second\0one.")):
+        comment(stores.ledger, "t0", "v1-t0", author, text)
+    comment(stores.ledger, "t0", "v2-t0", "ann", "changed since")
+    remarks = comments_on(stores.ledger, "t0", "v1-t0")
+    assert [(one.author, one.text) for one in remarks] == [
+        ("ann", "Which order?"),
+        ("bob", "The second\ufffdone."),
+    ]
+    assert remarks[0].written_at.tzinfo == UTC
+
+
+@pytest.mark.parametrize(
+    ("text", "why"), [(" \n", "needs a text"), ("x" * 10_001, "10,001 characters")]
+)
+def test_a_remark_is_neither_empty_nor_endless(stores: Stores, text: str, why: str) -> None:
+    with pytest.raises(BadInput, match=why):
+        comment(stores.ledger, "t0", "v1-t0", "ann", text)
+    assert comment(stores.ledger, "t0", "v1-t0", "ann", "x" * 10_000)
+
+
+def test_what_is_learnt_from_is_counted_and_only_grows(stores: Stores) -> None:
+    """Votes, adjudications, flags and what takes them back; never skips and declines."""
+    counts = []
+    for act in (
+        lambda: decide(stores.ledger, said("t0", True, corrected_turn=1, corrected_text="Yes.")),
+        lambda: skip(stores.ledger, item_of(stores, "t1"), "ann"),
+        lambda: undo(stores.ledger, "ann"),
+        lambda: decline(stores.ledger, "t1", "v1-t1", "ann"),
+        lambda: adjudicate(stores.ledger, said("t0", False, "eve")),
+        lambda: flag_sensitive(stores.ledger, "t0", "v1-t0", "ann"),
+        lambda: clear_sensitive(stores.ledger, "t0", "eve"),
+        lambda: undo(stores.ledger, "eve"),
+        lambda: decide(stores.ledger, said("t1", False, "bob")),
+    ):
+        act()
+        counts.append(count_decisions(stores.ledger))
+    assert counts == [1, 1, 1, 1, 2, 3, 4, 5, 6]
+    counted = count_reviews(stores.ledger)
+    assert (counted.rows, counted.decisions, counted.adjudications) == (6, 2, 0)
+    assert (counted.corrections, counted.sensitive, counted.reviewers) == (1, 0, 2)
+
+
+# The rubric.
+
+
+def test_the_bundled_rubric_explains_every_reason_code(project: Project) -> None:
+    rubric = load_rubric(project.metrics_dir)
+    assert rubric.text.startswith("# ")
+    assert [code for code in REASON_CODES if f"| `{code}` |" not in rubric.text] == []
+    assert len(rubric.version) == 12
+
+
+def test_a_project_may_have_a_rubric_of_its_own(project: Project) -> None:
+    bundled = load_rubric(project.metrics_dir)
+    project.metrics_dir.mkdir(parents=True)
+    own = project.metrics_dir / "perceived_error.md"
+    own.write_text("# Ours\n", encoding="utf-8")
+    # printf '# Ours\n' | sha256sum
+    assert load_rubric(project.metrics_dir) == Rubric("d11bfa3f42fd", "# Ours\n")
+    assert load_rubric(project.metrics_dir).version != bundled.version
+    own.write_bytes(b"\xff")
+    with pytest.raises(BadInput, match="is not UTF-8"):
+        load_rubric(project.metrics_dir)
+
+
+def test_a_rubric_is_kept_once_and_found_by_its_version(stores: Stores) -> None:
+    rubric = Rubric("0123456789ab", "# Ours")
+    for _ in range(2):
+        keep_rubric(stores.ledger, rubric)
+    assert rubric_of(stores.ledger, "0123456789ab") == rubric
+    with pytest.raises(NotFound, match="rubric '1'"):
+        rubric_of(stores.ledger, "1")
+
+
+# Corrections.
+
+
+def call(name: str, arguments: str, call_id: str = "c1") -> dict[str, object]:
+    function = {"name": name, "arguments": arguments}
+    return {"id": call_id, "type": "function", "function": function}
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ([call("find", '{"q": 1}')], [call("find", '{"q": 1}')]),
+        ([call("find", "no JSON: Größe")], [call("find", "no JSON: Größe")]),
+        ([{"function": {"name": "find"}}], [call("find", "{}", "call_1")]),
+        (
+            [{"name": "find", "arguments": {"q": [1, None]}}],
+            [call("find", '{"q": [1, null]}', "call_1")],
+        ),
+        ([], []),
+    ],
+)
+def test_corrected_tool_calls_are_kept_in_one_shape(
+    stores: Stores, given: list[object], kept: list[object]
+) -> None:
+    better = {"corrected_turn": 1, "corrected_tool_calls": json.dumps(given)}
+    decide(stores.ledger, said("t0", True, **better))
+    (row,) = standing_decisions(stores.ledger)
+    assert row.decision.corrected_text is None
+    assert json.loads(row.decision.corrected_tool_calls or "") == kept
+
+
+@pytest.mark.parametrize(
+    "said_of_calls",
+    [
+        "find the order",
+        '{"function": {"name": "find", "arguments": "{}"}}',
+        '[{"function": {"arguments": "{}"}}]',
+        '[{"function": {"name": 3}}]',
+        '["find"]',
+        "[" * 100_000,
+    ],
+)
+def test_tool_calls_that_nobody_could_make_are_refused(stores: Stores, said_of_calls: str) -> None:
+    better = {"corrected_turn": 1, "corrected_tool_calls": said_of_calls}
+    with pytest.raises(BadInput, match="no list of tool calls; expected"):
+        decide(stores.ledger, said("t0", True, **better))
+    assert rows_of(stores, decisions) == []
+
+
+def test_a_correction_names_its_message_and_says_something(stores: Stores) -> None:
+    for half in ({"corrected_turn": 1}, {"corrected_text": "x"}, {"corrected_tool_calls": "[]"}):
+        with pytest.raises(BadInput, match="a correction needs corrected_turn, and beside it"):
+            decide(stores.ledger, said("t0", True, **half))
+
+
+def test_text_that_a_ledger_cannot_hold_is_marked(stores: Stores) -> None:
+    better = {"corrected_turn": 1, "corrected_text": "a\0b\ud800"}
+    decide(stores.ledger, said("t0", True, reason="\0", **better))
+    (row,) = standing_decisions(stores.ledger)
+    assert (row.decision.reason, row.decision.corrected_text) == ("\ufffd", "a\ufffdb?")
 
 
 def test_eight_reviewers_at_once_lose_nothing(stores: Stores) -> None:
@@ -191,6 +672,28 @@ def test_a_file_of_decisions_is_read(stores: Stores, file_of: Callable[..., Path
     assert (entry["action"], entry["subject"]) == ("import_decisions", "decisions.jsonl")
 
 
+def test_a_file_may_correct_tool_calls_and_brings_an_item_as_far_as_people_would(
+    stores: Stores, file_of: Callable[..., Path]
+) -> None:
+    need(stores, 2)
+    calls = [call("find", "{}")]
+    path = file_of(
+        {"corrected_turn": 3, "corrected_tool_calls": calls},
+        # The JSON text of the list, as an export has it.
+        {"trace_id": "t1", "corrected_turn": 3, "corrected_tool_calls": json.dumps(calls)},
+        {"reviewer": "bob"},
+        {"trace_id": "t1", "reviewer": "bob", "perceived_error": False},
+    )
+    assert import_decisions(stores, path).new == 4
+    assert (status_of(stores, "t0"), status_of(stores, "t1")) == ("complete", "disputed")
+    for row in standing_decisions(stores.ledger)[:2]:
+        assert row.decision.corrected_tool_calls == json.dumps(calls)
+    undo(stores.ledger, "bob")
+    undo(stores.ledger, "bob")
+    assert status_of(stores, "t0") == status_of(stores, "t1") == "pending"
+    assert import_decisions(stores, path).duplicate == 4
+
+
 def test_the_same_row_twice_adds_nothing(stores: Stores, file_of: Callable[..., Path]) -> None:
     twice = {"reason": "no"}
     path = file_of(twice, {"trace_id": "t1"}, twice)
@@ -233,7 +736,14 @@ def test_the_order_of_keys_does_not_make_another_row(stores: Stores, tmp_path: P
             {"corrected_turn": 9, "corrected_text": "x"},
             "corrected_turn 9 is after the last message; it must be the assistant's",
         ),
-        ({"corrected_text": "x"}, "corrected_turn and corrected_text only come together"),
+        (
+            {"corrected_text": "x"},
+            "corrected_turn comes together with corrected_text, corrected_tool_calls or both",
+        ),
+        (
+            {"corrected_turn": 1, "corrected_tool_calls": [{"name": 3}]},
+            "corrected_tool_calls: corrected_tool_calls is no list of tool calls",
+        ),
         ({"evidence_turn": 4}, "evidence_turn 4 is after the last message of the trace"),
         ({"draw_probability": 0}, "draw_probability: Input should be greater than 0"),
     ],

@@ -24,7 +24,7 @@ from flywheel.models.embedder import BUNDLED, Embedder, load_embedder
 from flywheel.records import LabelledConversation, split_of
 from flywheel.registry import CHALLENGER, CHAMPION, alias_of, list_versions, register, rollback
 from flywheel.review import decide, undo
-from flywheel.review.decisions import append
+from flywheel.review.rows import append
 from flywheel.settings import RetrievalSettings, TrainingSettings
 from flywheel.store import Project, Stores, open_project
 from flywheel.traces.conversations import InputLevers

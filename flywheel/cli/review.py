@@ -30,13 +30,14 @@ def import_(folder: Path, path: Path, as_json: bool) -> None:
 
 @review.command()
 @click.option("--reviewer", required=True, help="Whose last decision is taken back.")
+@as_json
 @click.pass_obj
-def undo(folder: Path, reviewer: str) -> None:
+def undo(folder: Path, reviewer: str, as_json: bool) -> None:
     """Take back a reviewer's last decision that stands; again for the one before it."""
     from flywheel.review import undo as undo_last
 
     undone = undo_last(open_project(folder).stores.ledger, reviewer)
     if undone is None:
-        words.print(f"no decision of {reviewer!r} stands; nothing was undone")
+        words.print(f"nothing that {reviewer!r} did stands; nothing was undone")
         sys.exit(1)
-    click.echo(f"decision {undone} no longer stands")
+    emit(undone, as_json)

@@ -4,226 +4,155 @@ Decisions of reviewers in, rows of the ledger out; the one idea is that a decisi
 appended. Taking one back is a row of its own, so that who said what and when stays known.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
-from flywheel.queue import AUDIT, QUEUE
+from flywheel.errors import BadInput, NotFound, Refused
 from flywheel.records import Decision, DecisionKind
+from flywheel.review.rows import (
+    append,
+    lock_items,
+    not_undone,
+    note,
+    settle,
+    standing_of,
+)
 from flywheel.store.ledger import Ledger, now, record_action
 from flywheel.store.tables import claims, decisions, queue_items
 
-_Key = tuple[str, str]
+_TAKEN_BACK_BY_UNDO = ("decide", "adjudicate", "decline", "skip", "sensitive")
 
 
 @dataclass(frozen=True, slots=True)
-class StandingDecision:
-    """A decision that nobody took back, by its id in the ledger."""
+class Undone:
+    """What an undo took back; `item_id` is an item of the trace, where it has one."""
 
     decision_id: int
-    decision: Decision
+    kind: DecisionKind
+    trace_id: str
+    content_hash: str
+    item_id: int | None
 
 
-def decide(ledger: Ledger, decision: Decision) -> int:
-    """Append a decision and finish its queue item, where it has one; the decision's id.
+def decide(ledger: Ledger, decision: Decision, item_id: int | None = None) -> int:
+    """Append a vote; when as many people as an item needs have voted, it is complete or disputed.
 
-    How the item was drawn is copied into the decision. An item stays open until as many people have
-    decided as it needs.
+    The vote counts for every item of that version of the trace, whatever its queue, and how the
+    trace was drawn is copied into it. With `item_id`, only who holds that item, has decided on it,
+    or finds room among those that it needs may decide.
+
+    Raises Refused where the reviewer may not, BadInput where the correction cannot be used or the
+    item is of another version, and NotFound where there is no such item.
     """
     with ledger.begin() as connection:
-        (decision_id,) = append(connection, [(decision, None)])
-        record_action(
-            connection,
-            decision.reviewer,
-            "decide",
-            decision.trace_id,
-            decision_id=decision_id,
-            perceived_error=decision.perceived_error,
-        )
-    return decision_id
+        if item_id is not None:
+            _require_room(connection, decision, item_id)
+        return _append(connection, decision, "decide", item_id)
 
 
-def decline(
-    ledger: Ledger, trace_id: str, content_hash: str, reviewer: str, reason: str = ""
-) -> int:
-    """Note that a person will not decide on a trace, and close its item; the id of the note."""
+def adjudicate(ledger: Ledger, decision: Decision, item_id: int | None = None) -> int:
+    """Append the word that settles a trace, whatever was voted; its items are complete.
+
+    Raises BadInput where the correction cannot be used.
+    """
     with ledger.begin() as connection:
-        decision_id = _note(connection, "decline", trace_id, content_hash, reviewer, reason=reason)
-        connection.execute(
-            queue_items.update()
-            .where(_item_of(trace_id, content_hash), queue_items.c.status == "pending")
-            .values(status="declined")
-        )
-        record_action(connection, reviewer, "decline", trace_id, decision_id=decision_id)
-    return decision_id
+        return _append(connection, decision, "adjudicate", item_id)
 
 
-def undo(ledger: Ledger, reviewer: str) -> int | None:
-    """Take back what the reviewer did last, and open its item again; None where nothing stands.
+def undo(ledger: Ledger, reviewer: str) -> Undone | None:
+    """Take back what the reviewer did last, and give its items the status that they had without.
 
-    Called again it goes further back. Returns the id of the decision (or the decline) taken back.
+    A vote, an adjudication, a decline, a skip or a flag; called again it goes further back. None
+    where nothing stands.
     """
     with ledger.begin() as connection:
         last = connection.execute(
-            sa.select(*decisions.c["decision_id", "trace_id", "content_hash"])
+            sa.select(*decisions.c["decision_id", "kind", "trace_id", "content_hash"])
             .where(
                 decisions.c.reviewer == reviewer,
-                decisions.c.kind.in_(("decide", "decline")),
-                _not_undone(),
+                decisions.c.kind.in_(_TAKEN_BACK_BY_UNDO),
+                not_undone(),
             )
             .order_by(decisions.c.decision_id.desc())
             .limit(1)
         ).first()
         if last is None:
             return None
-        decision_id, trace_id, content_hash = last
-        _note(connection, "undo", trace_id, content_hash, reviewer, undoes=decision_id)
-        connection.execute(
-            queue_items.update().where(_item_of(trace_id, content_hash)).values(status="pending")
+        decision_id, kind, trace_id, content_hash = last
+        version = (trace_id, content_hash)
+        items = lock_items(connection, [version])
+        note(connection, "undo", version, reviewer, undoes=decision_id)
+        settle(connection, items)
+        item_id = _first_item(items[version])
+        record_action(
+            connection,
+            reviewer,
+            "undo",
+            trace_id,
+            decision_id=decision_id,
+            kind=kind,
+            item_id=item_id,
         )
-        _finish_items(connection, _items_of(connection, [(trace_id, content_hash)]))
-        record_action(connection, reviewer, "undo", trace_id, decision_id=decision_id)
-    return int(decision_id)
+    return Undone(decision_id, kind, trace_id, content_hash, item_id)
 
 
-def standing_decisions(ledger: Ledger) -> list[StandingDecision]:
-    """The last decision that stands of each reviewer on each version of a trace, oldest first."""
-    newest = (
-        sa.func.row_number()
-        .over(
-            partition_by=decisions.c["trace_id", "content_hash", "reviewer"],
-            order_by=decisions.c.decision_id.desc(),
-        )
-        .label("newest")
-    )
-    names = [field.name for field in fields(Decision)]
-    ranked = (
-        sa.select(*decisions.c["decision_id", *names], newest)
-        .where(decisions.c.kind == "decide", _not_undone())
-        .subquery()
-    )
-    last = sa.select(ranked).where(ranked.c.newest == 1).order_by(ranked.c.decision_id)
-    with ledger.begin() as connection:
-        rows = connection.execute(last).mappings().all()
-    return [
-        StandingDecision(
-            row["decision_id"],
-            Decision(
-                **{name: row[name] for name in names} | {"decided_at": _in_utc(row["decided_at"])}
-            ),
-        )
-        for row in rows
-    ]
-
-
-def count_decisions(ledger: Ledger) -> int:
-    """How many rows people have ever added: decisions, declines and undos; it only grows."""
-    with ledger.begin() as connection:
-        return connection.execute(sa.select(sa.func.count()).select_from(decisions)).scalar_one()
-
-
-def append(connection: sa.Connection, made: Sequence[tuple[Decision, str | None]]) -> list[int]:
-    """Append decisions in this order, with how their items were drawn; finish those items."""
-    items = _items_of(connection, {(d.trace_id, d.content_hash) for d, _ in made})
-    rows = []
-    for decision, import_key in made:
-        row = asdict(decision) | {"kind": "decide", "import_key": import_key}
-        row["decided_at"] = _in_utc(decision.decided_at)
-        item = items.get((decision.trace_id, decision.content_hash))
-        if item is not None:
-            row["is_audit"] = decision.is_audit or item.reason == AUDIT
-            if decision.draw_probability is None:
-                row["draw_probability"] = item.draw_probability
-        rows.append(row)
-    appended = decisions.insert().returning(decisions.c.decision_id, sort_by_parameter_order=True)
-    decision_ids = connection.scalars(appended, rows).all()
-    _finish_items(connection, items)
-    return [int(decision_id) for decision_id in decision_ids]
-
-
-def _note(
-    connection: sa.Connection,
-    kind: DecisionKind,
-    trace_id: str,
-    content_hash: str,
-    reviewer: str,
-    reason: str | None = None,
-    undoes: int | None = None,
+def _append(
+    connection: sa.Connection, decision: Decision, kind: DecisionKind, item_id: int | None
 ) -> int:
-    """Append a row that decides nothing: a decline, or an undo."""
-    row = {
-        "kind": kind,
-        "undoes": undoes,
-        "trace_id": trace_id,
-        "content_hash": content_hash,
-        "reviewer": reviewer,
-        "reason": reason,
-        "rubric_version": "",
-        "is_audit": False,
-        "decided_at": now(),
-    }
-    appended = decisions.insert().values(row).returning(decisions.c.decision_id)
-    return int(connection.execute(appended).scalar_one())
-
-
-def _items_of(connection: sa.Connection, keys: Iterable[_Key]) -> dict[_Key, sa.Row[Any]]:
-    """The review items of these versions of traces, locked where the ledger locks rows."""
-    trace_ids = sorted({trace_id for trace_id, _ in keys})
-    found = connection.execute(
-        sa.select(queue_items)
-        .where(queue_items.c.queue == QUEUE, queue_items.c.trace_id.in_(trace_ids))
-        .order_by(queue_items.c.item_id)
-        .with_for_update()
+    (decision_id,) = append(connection, [(decision, None)], kind)
+    record_action(
+        connection,
+        decision.reviewer,
+        kind,
+        decision.trace_id,
+        decision_id=decision_id,
+        perceived_error=decision.perceived_error,
+        reason_code=decision.reason_code,
+        rubric_version=decision.rubric_version,
+        item_id=item_id,
     )
-    return {(row.trace_id, row.content_hash): row for row in found}
+    return decision_id
 
 
-def _finish_items(connection: sa.Connection, items: Mapping[_Key, sa.Row[Any]]) -> None:
-    """Complete the items on which as many people have decided as they need."""
-    if not items:
+def _require_room(connection: sa.Connection, decision: Decision, item_id: int) -> None:
+    version, reviewer = (decision.trace_id, decision.content_hash), decision.reviewer
+    items = lock_items(connection, [version])[version]
+    item = next((item for item in items if item.item_id == item_id), None)
+    if item is None:
+        _require_item(connection, item_id)
+        raise BadInput(f"item {item_id} is of another version of the trace; open it again")
+    deciders = standing_of(connection, [version])[version].votes.keys()
+    if reviewer in deciders:
         return
-    version = decisions.c["trace_id", "content_hash"]
-    decided = connection.execute(
-        sa.select(*version, sa.func.count(decisions.c.reviewer.distinct()))
-        .where(
-            decisions.c.trace_id.in_(sorted({trace_id for trace_id, _ in items})),
-            decisions.c.kind == "decide",
-            _not_undone(),
+    if item.status == "complete":
+        raise Refused(f"item {item_id} is complete; take the next one")
+    holders = set(
+        connection.scalars(
+            sa.select(claims.c.reviewer).where(
+                claims.c.item_id == item_id, claims.c.claimed_until > now()
+            )
         )
-        .group_by(*version)
     )
-    n_reviewers: dict[_Key, int] = {(row[0], row[1]): row[2] for row in decided}
-    done = [
-        item.item_id
-        for key, item in items.items()
-        if n_reviewers.get(key, 0) >= item.reviewers_needed
-    ]
-    if done:
-        connection.execute(
-            queue_items.update().where(queue_items.c.item_id.in_(done)).values(status="complete")
+    others = (deciders | holders) - {reviewer}
+    if reviewer not in holders and len(others) >= item.reviewers_needed:
+        raise Refused(
+            f"item {item_id} needs {_people(item.reviewers_needed)} and has "
+            f"{', '.join(sorted(others))}; take the next one"
         )
-        connection.execute(claims.delete().where(claims.c.item_id.in_(done)))
 
 
-def _item_of(trace_id: str, content_hash: str) -> sa.ColumnElement[bool]:
-    return sa.and_(
-        queue_items.c.queue == QUEUE,
-        queue_items.c.trace_id == trace_id,
-        queue_items.c.content_hash == content_hash,
-    )
+def _require_item(connection: sa.Connection, item_id: int) -> None:
+    same = sa.select(queue_items.c.item_id).where(queue_items.c.item_id == item_id)
+    if connection.scalar(same) is None:
+        raise NotFound("item", str(item_id))
 
 
-def _not_undone() -> sa.ColumnElement[bool]:
-    # By trace first: that is the index.
-    taken_back = decisions.alias("taken_back")
-    return ~sa.exists().where(
-        taken_back.c.trace_id == decisions.c.trace_id,
-        taken_back.c.undoes == decisions.c.decision_id,
-    )
+def _first_item(items: Sequence[sa.Row[Any]]) -> int | None:
+    return next((int(item.item_id) for item in items), None)
 
 
-def _in_utc(when: datetime) -> datetime:
-    return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
+def _people(n: int) -> str:
+    return "one reviewer" if n == 1 else f"{n} reviewers"

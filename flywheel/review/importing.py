@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -26,7 +27,8 @@ from pydantic import (
 
 from flywheel.errors import BadInput
 from flywheel.records import ERROR_CODES, Decision, ReasonCode
-from flywheel.review.decisions import append
+from flywheel.review.rows import append
+from flywheel.review.tool_calls import in_openai_shape
 from flywheel.store import Stores
 from flywheel.store.ledger import Ledger, now, record_action
 from flywheel.store.tables import decisions
@@ -71,6 +73,14 @@ def _without_nul(text: str) -> str:
     return text.replace("\0", "\ufffd")
 
 
+def _tool_calls(said: object) -> str:
+    """The list, or its JSON text as an export has it, in OpenAI's shape."""
+    try:
+        return in_openai_shape(said if isinstance(said, str) else json.dumps(said))
+    except BadInput as error:
+        raise ValueError(str(error)) from error
+
+
 _Text = Annotated[str, AfterValidator(_without_nul)]
 _Name = Annotated[str, Field(min_length=1), AfterValidator(_without_nul)]
 _Position = Annotated[int, Field(ge=0, lt=2**31)]
@@ -87,6 +97,7 @@ class _Row(BaseModel):
     evidence_turn: _Position | None = None
     corrected_turn: _Position | None = None
     corrected_text: _Text | None = None
+    corrected_tool_calls: Annotated[_Text, BeforeValidator(_tool_calls)] | None = None
     rubric_version: Annotated[_Name, Field(max_length=40)] = "1"
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     decided_at: datetime | None = None
@@ -106,8 +117,11 @@ class _Row(BaseModel):
             raise ValueError(
                 f"reason_code {self.reason_code!r} is one of an error, and perceived_error is false"
             )
-        if (self.corrected_turn is None) != (self.corrected_text is None):
-            raise ValueError("corrected_turn and corrected_text only come together")
+        has_correction = self.corrected_text is not None or self.corrected_tool_calls is not None
+        if (self.corrected_turn is not None) != has_correction:
+            raise ValueError(
+                "corrected_turn comes together with corrected_text, corrected_tool_calls or both"
+            )
         return self
 
     def import_key(self) -> str:

@@ -1,0 +1,199 @@
+"""What every act of a reviewer comes down to: one row more, and the status of its items.
+
+Decisions and notes in, rows of `decisions` out; the one idea is that the status of an item is
+worked out from the rows that stand, so that nothing need be remembered to take one of them back.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from flywheel.errors import BadInput
+from flywheel.queue import AUDIT
+from flywheel.records import Decision, DecisionKind, ItemStatus
+from flywheel.review.tool_calls import in_openai_shape
+from flywheel.safety import encodable
+from flywheel.store.ledger import now
+from flywheel.store.tables import claims, decisions, queue_items
+
+# A version of a trace: its id and the hash of its content.
+Version = tuple[str, str]
+# Of each version, its items, whatever queue they stand in.
+Items = Mapping[Version, Sequence[sa.Row[Any]]]
+
+
+@dataclass(slots=True)
+class Standing:
+    """What stands of what people said of one version of a trace."""
+
+    votes: dict[str, bool] = field(default_factory=dict)
+    is_adjudicated: bool = False
+    is_declined: bool = False
+
+    def status(self, reviewers_needed: int) -> ItemStatus:
+        """The status of an item that as many reviewers have to decide on."""
+        if self.is_adjudicated:
+            return "complete"
+        if len(self.votes) >= reviewers_needed:
+            return "complete" if len(set(self.votes.values())) == 1 else "disputed"
+        return "declined" if self.is_declined else "pending"
+
+
+def append(
+    connection: sa.Connection,
+    made: Sequence[tuple[Decision, str | None]],
+    kind: DecisionKind = "decide",
+) -> list[int]:
+    """Append decisions in this order, each with its import key; their ids.
+
+    How a trace was drawn is copied from its item, claims of these reviewers on the items end, and
+    the items get the status that follows. Raises BadInput where a correction cannot be used.
+    """
+    items = lock_items(connection, {(d.trace_id, d.content_hash) for d, _ in made})
+    rows = []
+    for decision, import_key in made:
+        drawn = items[decision.trace_id, decision.content_hash]
+        row = asdict(_storable(decision)) | {"kind": kind, "import_key": import_key}
+        row["decided_at"] = in_utc(decision.decided_at)
+        row["is_audit"] = decision.is_audit or any(item.reason == AUDIT for item in drawn)
+        if decision.draw_probability is None and drawn:
+            row["draw_probability"] = max(item.draw_probability for item in drawn)
+        rows.append(row)
+    appended = decisions.insert().returning(decisions.c.decision_id, sort_by_parameter_order=True)
+    decision_ids = connection.scalars(appended, rows).all()
+    _release(connection, [decision for decision, _ in made], items)
+    settle(connection, items)
+    return [int(decision_id) for decision_id in decision_ids]
+
+
+def note(
+    connection: sa.Connection,
+    kind: DecisionKind,
+    version: Version,
+    reviewer: str,
+    reason: str | None = None,
+    undoes: int | None = None,
+) -> int:
+    """Append a row that says nothing of an error: a decline, a skip, a flag, an undo; its id."""
+    row = {
+        "kind": kind,
+        "undoes": undoes,
+        "trace_id": version[0],
+        "content_hash": version[1],
+        "reviewer": reviewer,
+        "reason": None if reason is None else storable(reason),
+        "rubric_version": "",
+        "is_audit": False,
+        "decided_at": now(),
+    }
+    appended = decisions.insert().values(row).returning(decisions.c.decision_id)
+    return int(connection.execute(appended).scalar_one())
+
+
+def lock_items(connection: sa.Connection, versions: Iterable[Version]) -> Items:
+    """The items of these versions in every queue, locked where the ledger locks rows."""
+    items: dict[Version, list[sa.Row[Any]]] = {version: [] for version in versions}
+    found = connection.execute(
+        sa.select(queue_items)
+        .where(queue_items.c.trace_id.in_(sorted({trace_id for trace_id, _ in items})))
+        .order_by(queue_items.c.item_id)
+        .with_for_update()
+    )
+    for row in found:
+        if (row.trace_id, row.content_hash) in items:
+            items[row.trace_id, row.content_hash].append(row)
+    return items
+
+
+def standing_of(connection: sa.Connection, versions: Iterable[Version]) -> dict[Version, Standing]:
+    """What stands of what people said of these versions."""
+    columns = ("kind", "trace_id", "content_hash", "reviewer", "perceived_error")
+    rows = connection.execute(
+        sa.select(*decisions.c[columns])
+        .where(
+            decisions.c.trace_id.in_(sorted({trace_id for trace_id, _ in versions})),
+            decisions.c.kind.in_(("decide", "adjudicate", "decline")),
+            not_undone(),
+        )
+        .order_by(decisions.c.decision_id)
+    )
+    found: defaultdict[Version, Standing] = defaultdict(Standing)
+    for kind, trace_id, content_hash, reviewer, perceived_error in rows:
+        said = found[trace_id, content_hash]
+        if kind == "decide":
+            said.votes[reviewer] = perceived_error
+        said.is_adjudicated |= kind == "adjudicate"
+        said.is_declined |= kind == "decline"
+    return found
+
+
+def settle(connection: sa.Connection, items: Items) -> None:
+    """Give each item the status that follows from what stands; an item that ends has no claims."""
+    versions = [version for version, of_version in items.items() if of_version]
+    if not versions:
+        return
+    said = standing_of(connection, versions)
+    changed: defaultdict[ItemStatus, list[int]] = defaultdict(list)
+    ended: list[int] = []
+    for version in versions:
+        for item in items[version]:
+            status = said[version].status(item.reviewers_needed)
+            if status != item.status:
+                changed[status].append(item.item_id)
+            if status != "pending":
+                ended.append(item.item_id)
+    for status, item_ids in changed.items():
+        these = queue_items.c.item_id.in_(item_ids)
+        connection.execute(queue_items.update().where(these).values(status=status))
+    if ended:
+        connection.execute(claims.delete().where(claims.c.item_id.in_(ended)))
+
+
+def not_undone() -> sa.ColumnElement[bool]:
+    """Whether a row of `decisions` stands."""
+    # By trace first: that is the index.
+    taken_back = decisions.alias("taken_back")
+    return ~sa.exists().where(
+        taken_back.c.trace_id == decisions.c.trace_id,
+        taken_back.c.undoes == decisions.c.decision_id,
+    )
+
+
+def in_utc(when: datetime) -> datetime:
+    """The moment in UTC; one without a zone is UTC already, as SQLite gives it back."""
+    return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
+
+
+def storable(text: str) -> str:
+    """The text as every ledger can hold it: Postgres has no NUL, and UTF-8 no half characters."""
+    return encodable(text).replace("\0", "\ufffd")
+
+
+def _storable(decision: Decision) -> Decision:
+    text, calls = decision.corrected_text, decision.corrected_tool_calls
+    if (decision.corrected_turn is None) != (text is None and calls is None):
+        raise BadInput(
+            "a correction needs corrected_turn, and beside it corrected_text, "
+            "corrected_tool_calls or both"
+        )
+    return replace(
+        decision,
+        reason=storable(decision.reason),
+        corrected_text=None if text is None else storable(text),
+        corrected_tool_calls=None if calls is None else in_openai_shape(storable(calls)),
+    )
+
+
+def _release(connection: sa.Connection, made: Iterable[Decision], items: Items) -> None:
+    """End the claims of those who have decided."""
+    decided: defaultdict[str, set[int]] = defaultdict(set)
+    for decision in made:
+        of_version = items[decision.trace_id, decision.content_hash]
+        decided[decision.reviewer] |= {item.item_id for item in of_version}
+    for reviewer, item_ids in decided.items():
+        theirs = sa.and_(claims.c.reviewer == reviewer, claims.c.item_id.in_(sorted(item_ids)))
+        connection.execute(claims.delete().where(theirs))
