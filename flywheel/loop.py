@@ -113,10 +113,11 @@ def run_day(project: Project, day: date) -> tuple[JudgeReport, QueueReport]:
     """The daily stages of one day, from its sample to its review queue."""
     stores, settings = project.stores, project.settings
     sample_day(stores, day, settings.sampling.rate, settings.sampling.min_per_stratum)
-    score_day_by_code(stores, read_metrics(project.metrics_dir)[0], day)
+    metrics = read_metrics(project.metrics_dir)[0]
+    score_day_by_code(stores, metrics, day)
     few_shots_for_day(stores, embedder_of(project), settings.retrieval, levers_of(project), day)
     judged = score_day(stores, judge_of(project), day)
-    return judged, fill_queue(stores, settings.queue, day)
+    return judged, fill_queue(stores, settings.queue, day, metrics)
 
 
 def learn(project: Project) -> LabelReport:

@@ -6,7 +6,7 @@ from math import sqrt
 import pytest
 import sqlalchemy as sa
 
-from flywheel.queue import fill_queue, open_items, queued_traces
+from flywheel.queue import fill_queue, queued_traces
 from flywheel.records import unit_hash
 from flywheel.settings import QueueSettings
 from flywheel.store import Project, Stores
@@ -169,12 +169,3 @@ def test_a_changed_trace_is_a_new_item(stores: Stores) -> None:
             .order_by(queue_items.c.item_id)
         ).all()
     assert hashes == [f"v1-{name}", f"v2-{name}"]
-
-
-def test_open_items_come_most_urgent_first_with_the_judges_reason(stores: Stores) -> None:
-    drawn = fill_queue(stores, SETTINGS, DAY).drawn
-    total, items = open_items(stores, limit=3)
-    assert (total, len(items)) == (drawn, 3)
-    priorities = [item["priority"] for item in items_of(stores).values()]
-    assert [item.priority for item in items] == sorted(priorities, reverse=True)[:3]
-    assert items[0].why == f"because of {items[0].trace_id}"

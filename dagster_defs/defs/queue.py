@@ -6,6 +6,7 @@ from dagster_defs.defs.judge import judge_scores
 from dagster_defs.metadata import facts
 from dagster_defs.partitions import DAILY, each_day
 from dagster_defs.resources import ProjectResource
+from flywheel.metrics import read_metrics
 from flywheel.queue import fill_queue
 
 
@@ -22,4 +23,5 @@ def review_queue(
     """The day's traces most worth a person's time, and a uniform audit beside them."""
     opened = project.get()
     stores, how = opened.stores, opened.settings.queue
-    return each_day(context, stores, lambda day: facts(fill_queue(stores, how, day)))
+    metrics, _ = read_metrics(opened.metrics_dir)
+    return each_day(context, stores, lambda day: facts(fill_queue(stores, how, day, metrics)))

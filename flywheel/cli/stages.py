@@ -60,15 +60,18 @@ def queue() -> None:
 @click.pass_obj
 def list_queue(folder: Path, limit: int, as_json: bool) -> None:
     """The open items, the most urgent first."""
-    from flywheel.queue import open_items
+    from flywheel.queue import ItemFilter, list_items
 
-    total, items = open_items(open_project(folder).stores, limit)
+    found = list_items(open_project(folder).stores.ledger, ItemFilter(), limit)
     emit_rows(
         ["priority", "reason", "probability", "app", "trace", "why"],
-        [(i.priority, i.reason, i.probability, i.app, i.trace_id, i.why) for i in items],
+        [
+            (i.priority, i.reason, i.probability, i.app, i.trace_id, i.judge_reason or "")
+            for i in found.items
+        ],
         as_json,
     )
-    words.print(f"{len(items)} of {total} open items")
+    words.print(f"{len(found.items)} of {found.n_matching} open items")
 
 
 @click.group()

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from flywheel.queue import AUDIT, QUEUE
+from flywheel.queue import AUDIT
 from flywheel.records import Interval
 from flywheel.statistics import Floats, wilson
 from flywheel.store import Stores
@@ -53,10 +53,10 @@ def judged_traces(stores: Stores, first: date | None = None, last: date | None =
 
 
 def _queued(ledger: Ledger) -> pa.Table:
-    """All review items; `audit_probability` only where the audit drew them."""
+    """All items, whatever their queue; `audit_probability` only where the audit drew them."""
     columns = queue_items.c["day", "trace_id", "content_hash", "audit_probability", "reason"]
     with ledger.begin() as connection:
-        rows = connection.execute(sa.select(*columns).where(queue_items.c.queue == QUEUE)).all()
+        rows = connection.execute(sa.select(*columns)).all()
     return pa.table(
         {
             "day": pa.array([row.day for row in rows], pa.date32()),

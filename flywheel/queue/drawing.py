@@ -1,153 +1,181 @@
-"""What people are asked to look at: a day's traces, drawn with a known probability.
+"""A day's draw: the traces that are worth a person's time, and why, as items of the queue.
 
 Judged traces of the warehouse in, items of the ledger out; the one idea is that the draw is by
 hash. It can be run again and gives the same items, every trace could have been drawn, and an
 estimate can undo the preference for bad and uncertain ones.
 """
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
+from typing import TYPE_CHECKING, TypeAlias
 
 import pyarrow as pa
 import sqlalchemy as sa
 
-from flywheel.records import QueueReason
+from flywheel.queue.filters import n_claimed, parts
+from flywheel.queue.queues import QUEUE, queue_named
 from flywheel.settings import QueueSettings
 from flywheel.store import Stores
-from flywheel.store.ledger import Ledger, now
-from flywheel.store.tables import claims, queue_items
+from flywheel.store.ledger import Ledger, now, record_action
+from flywheel.store.tables import item_metrics, queue_items
+from flywheel.traces.documents import publish_documents
 
-QUEUE = "review"
+if TYPE_CHECKING:
+    from flywheel.metrics import Metric
+
 AUDIT = "random_audit"
-# Bound variables of one statement; SQLite allows 32,766.
-_IN_LIMIT = 10_000
+ACTOR = "pipeline"
+# What a metric of yes or no says where it speaks against a trace.
+_AGAINST = {"lower_is_better": "true", "higher_is_better": "false"}
+# What an item keeps of the verdict that it was drawn by last.
+_OF_VERDICT = (
+    *("probability", "judge_version", "judge_reason", "judge_reason_code"),
+    *("evidence_turn", "similar"),
+)
 
-_Item = Mapping[str, object]
+_Row: TypeAlias = Mapping[str, object]
+_Key: TypeAlias = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class QueueReport:
-    """What was drawn of one day; `already_open` of it stood in the queue before."""
+    """What was drawn of one day.
+
+    `already_open` of it were items before; `superseded` are waiting items of earlier versions of
+    the day's traces, that were declined for the version of now.
+    """
 
     day: date
     pool: int
     drawn: int
     by_reason: dict[str, int]
     already_open: int
+    superseded: int
 
 
 @dataclass(frozen=True, slots=True)
-class OpenItem:
-    """A trace that waits for a person; `why` is the reason that the judge gave for its verdict."""
+class _Drawn:
+    """What the warehouse says of a day."""
 
-    item_id: int
-    trace_id: str
-    content_hash: str
-    app: str
-    day: date
-    reason: QueueReason
-    priority: float
-    probability: float | None
-    why: str
+    pool: int
+    items: list[_Row]
+    # By version of a trace.
+    against: Mapping[_Key, list[_Row]]
+    changed: list[_Row]
 
 
-def fill_queue(stores: Stores, settings: QueueSettings, day: date) -> QueueReport:
+def fill_queue(
+    stores: Stores, settings: QueueSettings, day: date, metrics: Iterable["Metric"] = ()
+) -> QueueReport:
     """Put the day's traces that are worth a person's time into the review queue.
 
     Of the eligible traces with a verdict, a uniform audit takes `daily_items * audit_share` and a
     targeted draw the rest, both in expectation; each item keeps the probability that either took
     it, and that the audit did. Drawn again with other verdicts, a waiting item keeps the larger of
-    its probabilities, which is exact because its hash is the same; a claimed or finished item is
-    never touched.
+    its probabilities, which is exact because its hash is the same. `metrics` say which of the day's
+    scores by code speak against a trace. A waiting item of an earlier version of a trace is
+    declined. What somebody has on the desk, or does not wait, is never touched.
 
     Source: active statistical inference (Zrnic and Candès, 2403.03208).
     """
+    drawn = _draw(stores, settings, day, metrics)
+    # Who is given an item is to find the trace.
+    publish_documents(stores, [_key(item) for item in drawn.items])
+    with stores.ledger.begin() as ledger:
+        known = _known_items(ledger, drawn.items)
+        new = [item for item in drawn.items if _key(item) not in known]
+        kept = [(known[_key(item)], item) for item in drawn.items if _key(item) in known]
+        item_ids = _insert(ledger, new, day) | _refresh(ledger, kept)
+        _note_metrics(ledger, item_ids, drawn.against)
+        superseded = _supersede(ledger, drawn.changed, day)
+    reasons = Counter(str(item["reason"]) for item in drawn.items)
+    return QueueReport(
+        day, drawn.pool, len(drawn.items), dict(sorted(reasons.items())), len(known), superseded
+    )
+
+
+def queued_traces(ledger: Ledger) -> set[str]:
+    """The ids of all traces that were ever drawn for people."""
+    with ledger.read() as connection:
+        return set(connection.scalars(sa.select(queue_items.c.trace_id)))
+
+
+def _draw(
+    stores: Stores, settings: QueueSettings, day: date, metrics: Iterable["Metric"]
+) -> _Drawn:
     audit_items = settings.daily_items * settings.audit_share
+    directed = [(m.name, _AGAINST[m.direction]) for m in metrics if m.direction in _AGAINST]
+    names, labels = zip(*directed, strict=True) if directed else ((), ())
+    directions = pa.table(
+        {"metric": pa.array(names, pa.string()), "label": pa.array(labels, pa.string())}
+    )
     with stores.warehouse.open() as connection:
         pool = connection.count("queue/pool_size", day=day)
-        drawn = connection.table(
+        table = connection.table(
             "queue/drawn_traces",
             day=day,
             audit_items=audit_items,
             targeted_items=settings.daily_items - audit_items,
             uniform_floor=settings.uniform_floor,
-        ).to_pylist()
-    with stores.ledger.begin() as ledger:
-        known = _known_items(ledger, drawn)
-        _insert(ledger, [item for item in drawn if _key(item) not in known], day)
-        _refresh(ledger, [(known[_key(item)], item) for item in drawn if _key(item) in known])
-    reasons = Counter(str(item["reason"]) for item in drawn)
-    return QueueReport(day, pool, len(drawn), dict(sorted(reasons.items())), len(known))
-
-
-def open_items(stores: Stores, limit: int = 10) -> tuple[int, list[OpenItem]]:
-    """How many items wait for a person, and the `limit` most urgent of them."""
-    waiting = queue_items.c.status == "pending"
-    count = sa.select(sa.func.count()).select_from(queue_items).where(waiting)
-    urgent = (
-        sa.select(queue_items)
-        .where(waiting)
-        .order_by(queue_items.c.priority.desc(), queue_items.c.item_id)
-        .limit(limit)
-    )
-    with stores.ledger.begin() as ledger:
-        total = ledger.execute(count).scalar_one()
-        items = [dict(row) for row in ledger.execute(urgent).mappings()]
-    columns = ("item_id", "day", "trace_id", "content_hash", "judge_version")
-    wanted = pa.table({name: pa.array([item[name] for item in items]) for name in columns})
-    with stores.warehouse.open() as connection, connection.given(items=wanted):
-        why = {row[0]: str(row[1] or "") for row in connection.rows("queue/reasons_of_items")}
-    own = [field.name for field in fields(OpenItem) if field.name != "why"]
-    return total, [
-        OpenItem(**{name: item[name] for name in own}, why=why[item["item_id"]]) for item in items
-    ]
-
-
-def queued_traces(ledger: Ledger) -> set[str]:
-    """The ids of all traces that were ever put into the review queue."""
-    with ledger.begin() as connection:
-        found = connection.scalars(
-            sa.select(queue_items.c.trace_id).where(queue_items.c.queue == QUEUE)
         )
-        return set(found)
+        with connection.given(drawn=table, directions=directions):
+            flags = connection.table("queue/metrics_against", day=day).to_pylist()
+        changed = connection.table("queue/changed_traces", day=day).to_pylist()
+    against = defaultdict(list)
+    for flag in flags:
+        against[_key(flag)].append(flag)
+    return _Drawn(pool, table.to_pylist(), against, changed)
 
 
-def _key(item: _Item) -> tuple[object, object]:
-    return item["trace_id"], item["content_hash"]
+def _key(row: _Row | sa.RowMapping) -> _Key:
+    return str(row["trace_id"]), str(row["content_hash"])
 
 
-def _known_items(
-    ledger: sa.Connection, drawn: Sequence[_Item]
-) -> dict[tuple[object, object], sa.RowMapping]:
+def _known_items(ledger: sa.Connection, drawn: Sequence[_Row]) -> dict[_Key, sa.RowMapping]:
+    """The items of these versions of traces, whatever queue they stand in by now."""
     wanted = {_key(item) for item in drawn}
-    trace_ids = sorted({str(item["trace_id"]) for item in drawn})
-    known = {}
-    for start in range(0, len(trace_ids), _IN_LIMIT):
-        of_traces = sa.select(queue_items).where(
-            queue_items.c.queue == QUEUE,
-            queue_items.c.trace_id.in_(trace_ids[start : start + _IN_LIMIT]),
-        )
-        for row in ledger.execute(of_traces).mappings():
-            if _key(row) in wanted:  # type: ignore[arg-type]
-                known[_key(row)] = row  # type: ignore[arg-type]
-    return known
+    found = _locked_items(ledger, {trace_id for trace_id, _ in wanted})
+    return {_key(row): row for row in found if _key(row) in wanted}
 
 
-def _insert(ledger: sa.Connection, items: Sequence[_Item], day: date) -> None:
-    if items:
-        same = {
-            "queue": QUEUE,
-            "day": day,
-            "status": "pending",
-            "reviewers_needed": 1,
-            "queued_at": now(),
-        }
-        ledger.execute(queue_items.insert(), [dict(item) | same for item in items])
+def _locked_items(ledger: sa.Connection, trace_ids: Iterable[str]) -> list[sa.RowMapping]:
+    """The items of all versions of these traces; nobody takes one until this transaction ends."""
+    locked: list[sa.RowMapping] = []
+    for part in parts(sorted(trace_ids)):
+        found = sa.select(queue_items).where(queue_items.c.trace_id.in_(part))
+        locked += ledger.execute(found.order_by(queue_items.c.item_id).with_for_update()).mappings()
+    return locked
 
 
-def _refresh(ledger: sa.Connection, pairs: Sequence[tuple[sa.RowMapping, _Item]]) -> None:
+def _untouched(ledger: sa.Connection, items: Iterable[sa.RowMapping]) -> set[int]:
+    """Which of these items wait and are on nobody's desk."""
+    waiting = queue_items.c.status == "pending", n_claimed() == 0
+    found: set[int] = set()
+    for part in parts([item["item_id"] for item in items]):
+        of_part = queue_items.c.item_id.in_(part)
+        found.update(ledger.scalars(sa.select(queue_items.c.item_id).where(of_part, *waiting)))
+    return found
+
+
+def _insert(ledger: sa.Connection, items: Sequence[_Row], day: date) -> dict[_Key, int]:
+    """Add these items; their numbers."""
+    if not items:
+        return {}
+    queue = queue_named(ledger, QUEUE)
+    same = {"queue": QUEUE, "day": day, "status": "pending", "queued_at": now()}
+    rows = [
+        dict(item) | same | {"reviewers_needed": queue.needs(str(item["trace_id"]))}
+        for item in items
+    ]
+    added = queue_items.insert().returning(queue_items.c.item_id, sort_by_parameter_order=True)
+    return dict(zip(map(_key, items), ledger.scalars(added, rows), strict=True))
+
+
+def _refresh(ledger: sa.Connection, pairs: Sequence[tuple[sa.RowMapping, _Row]]) -> dict[_Key, int]:
+    """Bring untouched items up to the verdicts of now; their numbers."""
+    untouched = _untouched(ledger, [old for old, _ in pairs])
     rows = [
         {
             "known_item": old["item_id"],
@@ -156,18 +184,41 @@ def _refresh(ledger: sa.Connection, pairs: Sequence[tuple[sa.RowMapping, _Item]]
             "priority": old["priority"] if old["reason"] == AUDIT else new["priority"],
             "draw_probability": max(old["draw_probability"], new["draw_probability"]),
             "audit_probability": max(old["audit_probability"], new["audit_probability"]),
-            "probability": new["probability"],
-            "judge_version": new["judge_version"],
         }
+        | {name: new[name] for name in _OF_VERDICT}
         for old, new in pairs
+        if old["item_id"] in untouched
     ]
     if rows:
-        is_claimed = sa.exists().where(
-            claims.c.item_id == queue_items.c.item_id, claims.c.claimed_until > now()
-        )
-        waiting = sa.and_(
-            queue_items.c.item_id == sa.bindparam("known_item"),
-            queue_items.c.status == "pending",
-            ~is_claimed,
-        )
-        ledger.execute(queue_items.update().where(waiting), rows)
+        is_known = queue_items.c.item_id == sa.bindparam("known_item")
+        ledger.execute(queue_items.update().where(is_known), rows)
+    return {_key(old): old["item_id"] for old, _ in pairs if old["item_id"] in untouched}
+
+
+def _note_metrics(
+    ledger: sa.Connection, item_ids: Mapping[_Key, int], against: Mapping[_Key, Sequence[_Row]]
+) -> None:
+    """Replace what metrics say against these items."""
+    for part in parts(list(item_ids.values())):
+        ledger.execute(item_metrics.delete().where(item_metrics.c.item_id.in_(part)))
+    rows = [
+        {"item_id": item_id} | {name: flag[name] for name in ("metric", "value", "label")}
+        for key, item_id in item_ids.items()
+        for flag in against.get(key, ())
+    ]
+    if rows:
+        ledger.execute(item_metrics.insert(), rows)
+
+
+def _supersede(ledger: sa.Connection, changed: Sequence[_Row], day: date) -> int:
+    """Decline untouched items of versions that are no longer their trace's current one."""
+    current = dict(map(_key, changed))
+    items = _locked_items(ledger, current)
+    old = [item for item in items if item["content_hash"] != current[item["trace_id"]]]
+    superseded = sorted(_untouched(ledger, old))
+    for part in parts(superseded):
+        of_part = queue_items.update().where(queue_items.c.item_id.in_(part))
+        ledger.execute(of_part.values(status="declined"))
+    if superseded:
+        record_action(ledger, ACTOR, "supersede", day.isoformat(), item_ids=superseded)
+    return len(superseded)

@@ -101,6 +101,11 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+def in_utc(when: datetime) -> datetime:
+    """The moment in UTC; one without a zone is UTC already, as SQLite gives it back."""
+    return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
+
+
 def record_action(
     connection: sa.Connection, actor: str, action: str, subject: str, **detail: object
 ) -> None:

@@ -9,6 +9,9 @@ with pool as (
         t.app,
         s.judge_version,
         s.probability,
+        s.reason as judge_reason,
+        s.reason_code as judge_reason_code,
+        s.evidence_turn,
         -- A verdict that could not be read is as uncertain as can be.
         coalesce(s.probability, 0.5) as p,
         -- The paper's doubt, and a part for likely errors, which outweighs it from p = .5 on: a sure
@@ -40,11 +43,22 @@ drawn as (
     select *, unit_hash(trace_id, 'audit') < audit_probability as is_audit
     from chances
     where is_audit or unit_hash(trace_id, 'targeted') < targeted_probability
+),
+
+-- What retrieval gave for the trace: JSON, [correction_id, similarity] by rank.
+examples as (
+    select
+        trace_id,
+        content_hash,
+        to_json(list(json_array(correction_id, similarity) order by rank))::varchar as similar
+    from few_shot_corrections
+    where day = $day
+    group by trace_id, content_hash
 )
 
 select
-    trace_id,
-    content_hash,
+    d.trace_id,
+    d.content_hash,
     app,
     -- A targeted trace has the reason that is the larger part of its weight; one that only the
     -- uniform share can have drawn, p near 0, is there because the judge may be wrong: uncertain.
@@ -56,13 +70,18 @@ select
     -- Targeted ones by rank, the last at 0; audits by hash in (0, 1]: between them, and never last.
     if(
         is_audit,
-        1 - unit_hash(trace_id, 'priority'),
-        1 - row_number() over (partition by is_audit order by weight desc, trace_id)
+        1 - unit_hash(d.trace_id, 'priority'),
+        1 - row_number() over (partition by is_audit order by weight desc, d.trace_id)
         / count(*) over (partition by is_audit)
     ) as priority,
     1 - (1 - audit_probability) * (1 - targeted_probability) as draw_probability,
     audit_probability,
     probability,
-    judge_version
-from drawn
-order by priority desc, trace_id
+    judge_version,
+    judge_reason,
+    judge_reason_code,
+    evidence_turn,
+    e.similar
+from drawn as d
+left join examples as e on e.trace_id = d.trace_id and e.content_hash = d.content_hash
+order by priority desc, d.trace_id
