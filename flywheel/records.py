@@ -16,7 +16,7 @@ champion    the judge in use; a challenger may replace it through the gate
 import hashlib
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Literal
+from typing import Literal, get_args
 
 ReasonCode = Literal[
     "correction",
@@ -39,6 +39,8 @@ REASON_CODES: tuple[ReasonCode, ...] = (
     "none",
 )
 ERROR_CODES: frozenset[ReasonCode] = frozenset(REASON_CODES[:6])
+# A request to clarify is no error unless it challenges the answer before it, so it goes with both.
+ONLY_WITH_ERROR: frozenset[ReasonCode] = ERROR_CODES - {"clarification_request"}
 
 Tier = Literal["lexical", "frozen", "lora"]
 TIERS: tuple[Tier, ...] = ("lexical", "frozen", "lora")
@@ -52,6 +54,11 @@ ItemStatus = Literal["pending", "disputed", "complete", "declined"]
 DecisionKind = Literal["decide", "adjudicate", "decline", "skip", "sensitive", "undo"]
 Role = Literal["admin", "engineer", "reviewer", "service"]
 ROLES: tuple[Role, ...] = ("admin", "engineer", "reviewer", "service")
+# What decisions can be exported as.
+ExportFormat = Literal[
+    "jsonl", "parquet", "openai-sft", "openai-dpo", "trl-sft", "trl-dpo", "trl-kto"
+]
+EXPORT_FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)
 
 # Upper edges of the shares of sessions: .6 train, .1 validation, .1 calibration, .2 holdout.
 SPLIT_EDGES: tuple[tuple[float, Split], ...] = (

@@ -1,12 +1,18 @@
-"""`flywheel review`: what people decided, in."""
+"""`flywheel review`: what people decided, in and out."""
 
+import getpass
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from flywheel.cli.output import as_json, emit, words
-from flywheel.store import open_project
+from flywheel.records import EXPORT_FORMATS, SPLIT_EDGES, ExportFormat, Split
+from flywheel.store import Stores, open_project
+
+if TYPE_CHECKING:
+    from flywheel.review.export import ExportReport
 
 
 @click.group()
@@ -26,6 +32,75 @@ def import_(folder: Path, path: Path, as_json: bool) -> None:
     emit(report, as_json)
     for row in report.rejected if not as_json else ():
         words.print(f"{row.file}:{row.line}: {row.why}", markup=False)
+
+
+@review.command()
+@click.option(
+    "--format", "format_name", type=click.Choice(EXPORT_FORMATS), required=True, help="Of the file."
+)
+@click.option("--out", required=True, help="File to write; - is stdout.")
+@click.option(
+    "--split",
+    "splits",
+    type=click.Choice([split for _, split in SPLIT_EDGES]),
+    multiple=True,
+    help="Only this split; may be given more than once.",
+)
+@click.option("--app", help="Only this application.")
+@click.option("--include-sensitive", is_flag=True, help="Traces flagged as sensitive, too.")
+@click.option("--force", is_flag=True, help="Replace the file where it exists.")
+@as_json
+@click.pass_obj
+def export(
+    folder: Path,
+    format_name: ExportFormat,
+    out: str,
+    splits: tuple[Split, ...],
+    app: str | None,
+    include_sensitive: bool,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Write decisions and corrections to a file, in a format that trainers take."""
+    from flywheel.review.export import export_decisions, write_decisions
+
+    if out == "-" and as_json:
+        raise click.UsageError("rows and --json cannot both go to stdout; give --out a file")
+    stores = open_project(folder).stores
+    _publish_missing(stores)
+    actor = getpass.getuser()
+    if out == "-":
+        rows = sys.stdout.buffer
+        _say(write_decisions(stores, format_name, rows, splits, include_sensitive, app, actor))
+        return
+    report = export_decisions(
+        stores, format_name, Path(out), splits, include_sensitive, app, force, actor
+    )
+    if as_json:
+        emit(report, as_json)
+    else:
+        _say(report)
+
+
+def _publish_missing(stores: Stores) -> None:
+    """Decisions from a file may speak of traces that were never in a queue."""
+    from flywheel.review.export import versions_without_document
+    from flywheel.traces.documents import publish_documents
+
+    missing = versions_without_document(stores.ledger)
+    if missing:
+        publish_documents(stores, missing)
+
+
+def _say(report: "ExportReport") -> None:
+    words.print(
+        f"{report.rows} rows of {report.traces} traces, with {report.corrections} corrections"
+    )
+    for why, n in report.left_out.items():
+        words.print(f"left out: {why}: {n}", markup=False)
+    if report.path != "-":
+        for path in filter(None, (report.path, report.provenance)):
+            click.echo(path)
 
 
 @review.command()

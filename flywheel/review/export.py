@@ -17,16 +17,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from flywheel.errors import BadInput, NotFound, Refused
-from flywheel.records import Split
+from flywheel.records import EXPORT_FORMATS, ExportFormat, Split
 from flywheel.review.decided import DecidedVersion, decided_versions
 from flywheel.review.export_messages import Row
-from flywheel.review.export_rows import (
-    EXPORT_FORMATS,
-    DecidedTrace,
-    Example,
-    ExportFormat,
-    examples_of,
-)
+from flywheel.review.export_rows import DecidedTrace, Example, examples_of
 from flywheel.safety import encodable
 from flywheel.store import Stores
 from flywheel.store.artifacts import sha256_of, sync_folder
@@ -57,8 +51,8 @@ class ExportReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What to export; an empty `splits` or `app` is all of them."""
+class _Wanted:
+    """What to export; no `splits` and no `app` are all of them."""
 
     format: ExportFormat
     splits: frozenset[Split] = frozenset()
@@ -91,7 +85,7 @@ def export_decisions(
     Raises Refused where the file exists, without `force`; BadInput where its folder does not, or on
     an unknown format.
     """
-    wanted = Wanted(_known(format), frozenset(splits or ()), app, include_sensitive)
+    wanted = _Wanted(_known(format), frozenset(splits or ()), app, include_sensitive)
     beside = path.with_name(f"{path.name}.provenance.jsonl")
     targets = [path, beside] if format.startswith("openai") else [path]
     _require_free(targets, force)
@@ -125,7 +119,7 @@ def write_decisions(
 
     Where rows come from has no place there for OpenAI's formats. Raises BadInput for Parquet.
     """
-    wanted = Wanted(_known(format), frozenset(splits or ()), app, include_sensitive)
+    wanted = _Wanted(_known(format), frozenset(splits or ()), app, include_sensitive)
     if format == "parquet":
         raise BadInput("Parquet is no lines of text; name a file with --out")
     counts = _Counts()
@@ -173,7 +167,7 @@ def _report(counts: _Counts, path: str, sha256: str, provenance: str | None) -> 
     )
 
 
-def _record(ledger: Ledger, wanted: Wanted, report: ExportReport, actor: str) -> None:
+def _record(ledger: Ledger, wanted: _Wanted, report: ExportReport, actor: str) -> None:
     with ledger.begin() as connection:
         record_action(
             connection,
@@ -189,7 +183,7 @@ def _record(ledger: Ledger, wanted: Wanted, report: ExportReport, actor: str) ->
         )
 
 
-def _examples(stores: Stores, wanted: Wanted, counts: _Counts) -> Iterator[Example]:
+def _examples(stores: Stores, wanted: _Wanted, counts: _Counts) -> Iterator[Example]:
     """The rows of all traces, by trace id; what there is no row for is counted."""
     for said in decided_versions(stores.ledger):
         if said.is_sensitive and not wanted.include_sensitive:
@@ -200,7 +194,7 @@ def _examples(stores: Stores, wanted: Wanted, counts: _Counts) -> Iterator[Examp
             yield from _of_trace(_with_messages(stores, said), wanted.format, counts)
 
 
-def _is_asked_for(said: DecidedVersion, wanted: Wanted) -> bool:
+def _is_asked_for(said: DecidedVersion, wanted: _Wanted) -> bool:
     if said.split is None:
         return True
     is_of_split = not wanted.splits or said.split in wanted.splits

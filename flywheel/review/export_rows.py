@@ -9,18 +9,12 @@ Source: OpenAI's guides to supervised fine-tuning and direct preference optimiza
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Literal, get_args
 
-from flywheel.records import Decision
+from flywheel.records import Decision, ExportFormat
 from flywheel.review.decided import DecidedVersion
 from flywheel.review.export_messages import Row, for_openai, for_trl, plain_messages
 from flywheel.review.standing import StandingDecision
 from flywheel.traces.documents import Message, tool_calls_of
-
-ExportFormat = Literal[
-    "jsonl", "parquet", "openai-sft", "openai-dpo", "trl-sft", "trl-dpo", "trl-kto"
-]
-EXPORT_FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)
 
 
 @dataclass(frozen=True, slots=True)

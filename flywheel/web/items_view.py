@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from flywheel.errors import BadInput
 from flywheel.judge.rubric import load_rubric
 from flywheel.queue.items import Claim, Item, ItemMetric, why_here
-from flywheel.records import ERROR_CODES, Decision, ItemStatus, QueueReason, ReasonCode
+from flywheel.records import ONLY_WITH_ERROR, Decision, ItemStatus, QueueReason, ReasonCode
 from flywheel.review import keep_rubric, votes_on
 from flywheel.safety import encodable
 from flywheel.store.ledger import now
@@ -26,8 +26,6 @@ from flywheel.web.context import Web
 
 # While one of these is its status, somebody may still decide on an item.
 _OPEN: frozenset[str] = frozenset({"pending", "disputed"})
-# A request to clarify is no error unless it challenges the answer before it, so it goes with both.
-_ONLY_WITH_ERROR = ERROR_CODES - {"clarification_request"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +172,7 @@ def checked_decision(web: Web, item: Item, actor: Actor, form: DecisionForm) -> 
     speaks of a message that is not there, or corrects one that is not the assistant's; NotFound
     where it corrects a trace that has no document.
     """
-    if not form.perceived_error and form.reason_code in _ONLY_WITH_ERROR:
+    if not form.perceived_error and form.reason_code in ONLY_WITH_ERROR:
         raise BadInput(
             f"reason_code {form.reason_code!r} is one of an error, and perceived_error is false"
         )
