@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
-from flywheel.queue.items import ItemFilter, list_items
+from flywheel.queue import ItemFilter, list_items
 from flywheel.review import votes_on
 from flywheel.web.access import Actor, may
 from flywheel.web.context import web_of

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from flywheel.errors import NotFound
 from flywheel.judge.rubric import load_rubric
-from flywheel.queue.items import Item, ItemFilter, list_items
+from flywheel.queue import Item, ItemFilter, list_items
 from flywheel.records import Decision
 from flywheel.review import comments_on, decision_of, is_sensitive, votes_on
 from flywheel.safety import quote

@@ -11,7 +11,7 @@ from typing import TypeVar, get_args
 from urllib.parse import parse_qsl, urlencode
 
 from flywheel.errors import BadInput
-from flywheel.queue.items import ItemFilter
+from flywheel.queue import ItemFilter
 from flywheel.records import ItemStatus, QueueReason
 from flywheel.safety import encodable
 from flywheel.web.access import Actor, allows

@@ -11,8 +11,7 @@ from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse,
 from starlette.datastructures import FormData
 
 from flywheel.errors import BadInput, Refused
-from flywheel.queue.claims import claim, heartbeat
-from flywheel.queue.items import get_item, item_of_trace
+from flywheel.queue import claim, get_item, heartbeat, item_of_trace
 from flywheel.review import (
     adjudicate,
     clear_sensitive,
