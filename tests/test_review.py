@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from flywheel.errors import BadInput, NotFound, Refused
 from flywheel.judge.rubric import Rubric, load_rubric
-from flywheel.queue import fill_queue
+from flywheel.queue import ItemFilter, decline_items, fill_queue, requeue_items
 from flywheel.records import REASON_CODES
 from flywheel.review import (
     Undone,
@@ -280,8 +280,9 @@ def test_a_dispute_takes_no_further_vote(stores: Stores) -> None:
 
 
 def test_an_item_that_is_not_there_or_of_another_version_is_said_so(stores: Stores) -> None:
-    with pytest.raises(NotFound, match="item '99'"):
-        decide(stores.ledger, said("t0", True), 99)
+    for number in (99, -1, 2**70):
+        with pytest.raises(NotFound, match=f"item '{number}'"):
+            decide(stores.ledger, said("t0", True), number)
     with pytest.raises(BadInput, match="is of another version of the trace; open it again"):
         decide(stores.ledger, said("t0", True, version="v0"), item_of(stores, "t0"))
     assert rows_of(stores, decisions) == []
@@ -380,6 +381,33 @@ def test_a_declined_item_is_held_by_nobody_and_a_decision_opens_it_or_ends_it(
     assert status_of(stores, "t0") == "declined"
     decide(stores.ledger, said("t0", True, "eve"))
     assert status_of(stores, "t0") == "complete"
+
+
+def test_what_managers_decline_or_requeue_stays_so_until_somebody_decides(stores: Stores) -> None:
+    need(stores, 2)
+    decide(stores.ledger, said("t0", True, "ann"))
+    decline_items(stores.ledger, ItemFilter(), [item_of(stores, "t0")], "max")
+    undo(stores.ledger, "ann")
+    assert status_of(stores, "t0") == "declined"
+    decline(stores.ledger, "t1", "v1-t1", "ann")
+    requeue_items(stores.ledger, ItemFilter(), [item_of(stores, "t1")], "max")
+    decide(stores.ledger, said("t1", True, "bob"))
+    assert status_of(stores, "t1") == "pending"
+    decide(stores.ledger, said("t1", True, "eve"))
+    assert status_of(stores, "t1") == "complete"
+    requeue_items(stores.ledger, ItemFilter(status=None), [item_of(stores, "t1")], "max")
+    decide(stores.ledger, said("t1", False, "joe"), item_of(stores, "t1"))
+    assert status_of(stores, "t1") == "disputed"
+
+
+def test_to_undo_a_decision_on_a_declined_item_leaves_it_declined(stores: Stores) -> None:
+    decline(stores.ledger, "t0", "v1-t0", "ann")
+    decide(stores.ledger, said("t0", True, "ann"))
+    assert status_of(stores, "t0") == "complete"
+    undo(stores.ledger, "ann")
+    assert status_of(stores, "t0") == "declined"
+    undo(stores.ledger, "ann")
+    assert status_of(stores, "t0") == "pending"
 
 
 # What reviewers do beside deciding.

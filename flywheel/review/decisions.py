@@ -10,7 +10,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from flywheel.errors import BadInput, NotFound, Refused
+from flywheel.errors import BadInput, Refused
+from flywheel.queue.claims import lock_item
 from flywheel.records import Decision, DecisionKind
 from flywheel.review.rows import (
     append,
@@ -21,7 +22,7 @@ from flywheel.review.rows import (
     standing_of,
 )
 from flywheel.store.ledger import Ledger, now, record_action
-from flywheel.store.tables import claims, decisions, queue_items
+from flywheel.store.tables import claims, decisions
 
 _TAKEN_BACK_BY_UNDO = ("decide", "adjudicate", "decline", "skip", "sensitive")
 
@@ -85,7 +86,7 @@ def undo(ledger: Ledger, reviewer: str) -> Undone | None:
         version = (trace_id, content_hash)
         items = lock_items(connection, [version])
         note(connection, "undo", version, reviewer, undoes=decision_id)
-        settle(connection, items)
+        settle(connection, items, is_about_declining=kind == "decline")
         item_id = _first_item(items[version])
         record_action(
             connection,
@@ -122,7 +123,7 @@ def _require_room(connection: sa.Connection, decision: Decision, item_id: int) -
     items = lock_items(connection, [version])[version]
     item = next((item for item in items if item.item_id == item_id), None)
     if item is None:
-        _require_item(connection, item_id)
+        lock_item(connection, item_id)
         raise BadInput(f"item {item_id} is of another version of the trace; open it again")
     deciders = standing_of(connection, [version])[version].votes.keys()
     if reviewer in deciders:
@@ -142,12 +143,6 @@ def _require_room(connection: sa.Connection, decision: Decision, item_id: int) -
             f"item {item_id} needs {_people(item.reviewers_needed)} and has "
             f"{', '.join(sorted(others))}; take the next one"
         )
-
-
-def _require_item(connection: sa.Connection, item_id: int) -> None:
-    same = sa.select(queue_items.c.item_id).where(queue_items.c.item_id == item_id)
-    if connection.scalar(same) is None:
-        raise NotFound("item", str(item_id))
 
 
 def _first_item(items: Sequence[sa.Row[Any]]) -> int | None:

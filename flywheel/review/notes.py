@@ -9,11 +9,12 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from flywheel.errors import BadInput, NotFound
+from flywheel.errors import BadInput
+from flywheel.queue.claims import drop_claims, lock_item
 from flywheel.records import DecisionKind
 from flywheel.review.rows import Version, in_utc, lock_items, not_undone, note, settle, storable
 from flywheel.store.ledger import Ledger, now, record_action
-from flywheel.store.tables import claims, comments, decisions, queue_items
+from flywheel.store.tables import comments, decisions
 
 COMMENT_LENGTH = 10_000
 
@@ -34,15 +35,8 @@ def skip(ledger: Ledger, item_id: int, reviewer: str) -> int:
     Raises NotFound where there is no such item.
     """
     with ledger.begin() as connection:
-        item = connection.execute(
-            sa.select(*queue_items.c["trace_id", "content_hash"]).where(
-                queue_items.c.item_id == item_id
-            )
-        ).first()
-        if item is None:
-            raise NotFound("item", str(item_id))
-        own = sa.and_(claims.c.item_id == item_id, claims.c.reviewer == reviewer)
-        connection.execute(claims.delete().where(own))
+        item = lock_item(connection, item_id)
+        drop_claims(connection, item_id, reviewer)
         return _note_once(
             connection, "skip", (item.trace_id, item.content_hash), reviewer, item_id=item_id
         )
@@ -69,7 +63,7 @@ def decline(
     with ledger.begin() as connection:
         items = lock_items(connection, [version])
         decision_id = note(connection, "decline", version, reviewer, reason)
-        settle(connection, items)
+        settle(connection, items, is_about_declining=True)
         record_action(connection, reviewer, "decline", trace_id, decision_id=decision_id)
     return decision_id
 

@@ -34,13 +34,19 @@ class Standing:
     is_adjudicated: bool = False
     is_declined: bool = False
 
-    def status(self, reviewers_needed: int) -> ItemStatus:
-        """The status of an item that as many reviewers have to decide on."""
+    def status(self, item: sa.Row[Any], is_about_declining: bool) -> ItemStatus:
+        """The status that an item of this version has from now on.
+
+        Who manages the queue declines and requeues items without a row in `decisions`: what is
+        open or declined stays so unless the act is a decline or takes one back.
+        """
         if self.is_adjudicated:
             return "complete"
-        if len(self.votes) >= reviewers_needed:
+        if len(self.votes) >= item.reviewers_needed:
             return "complete" if len(set(self.votes.values())) == 1 else "disputed"
-        return "declined" if self.is_declined else "pending"
+        if is_about_declining or item.status not in ("pending", "declined"):
+            return "declined" if self.is_declined else "pending"
+        return "declined" if item.status == "declined" else "pending"
 
 
 def append(
@@ -131,7 +137,7 @@ def standing_of(connection: sa.Connection, versions: Iterable[Version]) -> dict[
     return found
 
 
-def settle(connection: sa.Connection, items: Items) -> None:
+def settle(connection: sa.Connection, items: Items, is_about_declining: bool = False) -> None:
     """Give each item the status that follows from what stands; an item that ends has no claims."""
     versions = [version for version, of_version in items.items() if of_version]
     if not versions:
@@ -141,7 +147,7 @@ def settle(connection: sa.Connection, items: Items) -> None:
     ended: list[int] = []
     for version in versions:
         for item in items[version]:
-            status = said[version].status(item.reviewers_needed)
+            status = said[version].status(item, is_about_declining)
             if status != item.status:
                 changed[status].append(item.item_id)
             if status != "pending":
