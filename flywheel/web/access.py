@@ -17,7 +17,7 @@ from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBea
 
 from flywheel.errors import BadInput, Refused
 from flywheel.records import ROLES, Role
-from flywheel.safety import quote
+from flywheel.safety import visible
 from flywheel.store.ledger import Ledger, now, record_action
 from flywheel.store.tables import audit_log
 from flywheel.web.accounts import User, signed_in_user
@@ -40,6 +40,7 @@ WHO_MAY: Mapping[Permission, frozenset[Role]] = {
     "administer": frozenset({"admin"}),
 }
 API = "/v1"
+WELCOME = "/welcome/"
 REFUSED = "refused"
 # What one address or one user can write into the log by being refused.
 REFUSALS_A_MINUTE = 30
@@ -91,7 +92,7 @@ async def sent_token(request: Request) -> str | None:
 
 
 _cookie = APIKeyCookie(name=COOKIE, auto_error=False, description="Given by the page /login.")
-_bearer = HTTPBearer(auto_error=False, description="An API key, for addresses under /v1.")
+bearer_key = HTTPBearer(auto_error=False, description="An API key, for addresses under /v1.")
 
 
 @dataclass(frozen=True)
@@ -105,12 +106,12 @@ class May:
         request: Request,
         token: Annotated[str | None, Depends(sent_token)],
         cookie: Annotated[str | None, Security(_cookie)],
-        bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
+        bearer: Annotated[HTTPAuthorizationCredentials | None, Security(bearer_key)],
     ) -> Actor:
         """Who makes the request, if they may."""
         web = web_of(request)
         if is_api(request):
-            actor = _by_key(web, request, bearer)
+            actor = by_key(web, request, bearer)
         else:
             actor = _by_cookie(web, request, cookie, token)
         request.state.actor = actor
@@ -153,6 +154,18 @@ def signed_in(web: Web, cookie: str | None) -> tuple[User, Session] | None:
     return user, session
 
 
+def by_key(web: Web, request: Request, bearer: HTTPAuthorizationCredentials | None) -> Actor:
+    """Who makes a request by key; raises NotSignedIn."""
+    user = user_of_key(web.stores.ledger, bearer.credentials) if bearer else None
+    if user is None:
+        why = "the key is unknown or revoked" if bearer else "no key"
+        record_refusal(web.stores.ledger, request, address_of(request), why)
+        raise NotSignedIn(
+            "this needs an API key that is in use, as `Authorization: Bearer fw_...`", False
+        )
+    return Actor(user.name, user.role, "", True)
+
+
 def record_refusal(ledger: Ledger, request: Request, actor: str, why: str) -> None:
     """Note in the audit log that a request was refused; a flood of them is cut off."""
     recent = sa.select(sa.func.count()).where(
@@ -167,20 +180,11 @@ def record_refusal(ledger: Ledger, request: Request, actor: str, why: str) -> No
     detail: dict[str, object] = {"why": why, "address": address_of(request)}
     if n == REFUSALS_A_MINUTE - 1:
         detail["and_more"] = "not noted for a minute"
-    subject = f"{request.method[:10]} {quote(request.url.path)}"
+    # What stands behind /welcome/ may still be somebody's way in.
+    path = WELCOME if request.url.path.startswith(WELCOME) else request.url.path
+    subject = f"{request.method[:10]} {visible(path)[:200]}"
     with ledger.begin() as connection:
         record_action(connection, actor, REFUSED, subject, **detail)
-
-
-def _by_key(web: Web, request: Request, bearer: HTTPAuthorizationCredentials | None) -> Actor:
-    user = user_of_key(web.stores.ledger, bearer.credentials) if bearer else None
-    if user is None:
-        why = "the key is unknown or revoked" if bearer else "no key"
-        record_refusal(web.stores.ledger, request, address_of(request), why)
-        raise NotSignedIn(
-            "this needs an API key that is in use, as `Authorization: Bearer fw_...`", False
-        )
-    return Actor(user.name, user.role, "", True)
 
 
 def _by_cookie(web: Web, request: Request, cookie: str | None, token: str | None) -> Actor:

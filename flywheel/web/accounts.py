@@ -17,7 +17,6 @@ from flywheel.errors import BadInput, NotFound, Refused
 from flywheel.records import ROLES, Role
 from flywheel.store.ledger import Ledger, now, record_action
 from flywheel.store.tables import audit_log, invitations, users
-from flywheel.web.passwords import alone, hash_password, is_password
 
 MAX_NAME = 80
 SIGN_OUT = "sign_out"
@@ -100,25 +99,6 @@ def add_user(ledger: Ledger, name: str, role: Role, actor: str) -> User:
     with ledger.begin() as connection:
         insert_user(connection, name, checked_role(role), None)
         record_action(connection, actor, "add_user", name, role=role)
-    return get_user(ledger, name)
-
-
-def change_password(ledger: Ledger, name: str, present: str, new: str) -> User:
-    """Give a user who knows the present password another one; other sessions end.
-
-    Raises Refused where the present one is wrong, BadInput where the new one cannot be one.
-    """
-    with ledger.read() as connection:
-        kept = connection.execute(
-            sa.select(users.c.password_hash).where(users.c.name == name)
-        ).scalar_one()
-    with alone():
-        if not is_password(kept, present):
-            raise Refused("the present password is another one")
-        password_hash = hash_password(new)
-    with ledger.begin() as connection:
-        change_user(connection, name, password_hash=password_hash)
-        record_action(connection, name, "change_password", name)
     return get_user(ledger, name)
 
 

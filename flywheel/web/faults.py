@@ -17,7 +17,7 @@ from flywheel.errors import BadInput, FlywheelError, NotEnough, NotFound, Refuse
 from flywheel.safety import encodable
 from flywheel.web.access import NotAllowed, NotSignedIn, actor_of, is_api
 from flywheel.web.context import web_of
-from flywheel.web.pages import page, see_other
+from flywheel.web.pages import page, see_other, sentence_of
 from flywheel.web.security import answer_headers
 from flywheel.web.signing_in import TooManyFailures
 
@@ -35,9 +35,9 @@ _STATUS: tuple[tuple[type[FlywheelError], int], ...] = (
     (TryAgain, 503),
 )
 _WORDS: Mapping[int, str] = {
-    404: "There is no such page.",
-    405: "This address does not take such a request.",
-    413: "That is more than 32 MB, which is more than is taken.",
+    404: "there is no such page",
+    405: "this address does not take such a request",
+    413: "that is more than 32 MB, and more than is taken",
 }
 _HEADINGS: Mapping[int, str] = {
     401: "Sign in first",
@@ -71,10 +71,8 @@ def _answer(
         response = JSONResponse({"error": sentence}, status)
     else:
         heading = _HEADINGS.get(status, "Something went wrong")
-        words = sentence[:1].upper() + sentence[1:]
-        response = page(
-            request, actor_of(request), "error.html", status, heading=heading, sentence=words
-        )
+        context = {"heading": heading, "sentence": sentence_of(sentence)}
+        response = page(request, actor_of(request), "error.html", status, **context)
     response.headers.update(headers or {})
     return response
 

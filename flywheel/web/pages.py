@@ -45,6 +45,11 @@ def see_other(path: str, query: str = "", **more: str) -> RedirectResponse:
     return RedirectResponse(path + ("?" if queries else "") + "&".join(queries), 303)
 
 
+def sentence_of(words: str) -> str:
+    """What an error says, as a sentence on a page."""
+    return f"{words[:1].upper()}{words[1:].removesuffix('.')}." if words else ""
+
+
 def local_path(asked: str) -> str:
     """A path of ours that somebody asked to be led to; `/` where it leads anywhere else.
 

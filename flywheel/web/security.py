@@ -83,6 +83,12 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def is_heard_by_others(host: str, public_url: str) -> bool:
+    """Whether anybody but this machine can ask: it listens for them, or a proxy before it does."""
+    public = urlsplit(public_url).hostname
+    return not is_loopback(host) or (public is not None and not is_loopback(public))
+
+
 def trusted_hosts(host: str, public_url: str) -> list[str]:
     """The names under which the pages may be asked for: loopback, what it listens on, its URL's.
 
