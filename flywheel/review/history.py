@@ -5,6 +5,7 @@ Rows of `decisions` in, queue items out, newest first.
 
 import sqlalchemy as sa
 
+from flywheel.queue.filters import not_undone
 from flywheel.store.ledger import Ledger
 from flywheel.store.tables import decisions, queue_items
 
@@ -13,7 +14,6 @@ _ACTS = ("decide", "adjudicate", "decline", "skip")
 
 def items_done_by(ledger: Ledger, reviewer: str, limit: int = 200) -> list[int]:
     """The items that the reviewer dealt with and did not take back, the last one first."""
-    taken_back = decisions.alias("taken_back")
     last = sa.func.max(decisions.c.decision_id)
     done = (
         sa.select(queue_items.c.item_id)
@@ -28,10 +28,7 @@ def items_done_by(ledger: Ledger, reviewer: str, limit: int = 200) -> list[int]:
         .where(
             decisions.c.reviewer == reviewer,
             decisions.c.kind.in_(_ACTS),
-            ~sa.exists().where(
-                taken_back.c.trace_id == decisions.c.trace_id,
-                taken_back.c.undoes == decisions.c.decision_id,
-            ),
+            not_undone(),
         )
         .group_by(queue_items.c.item_id)
         .order_by(last.desc())
@@ -47,3 +44,14 @@ def item_before(ledger: Ledger, reviewer: str, item_id: int | None) -> int | Non
     if item_id in done:
         done = done[done.index(item_id) + 1 :]
     return next(iter(done), None)
+
+
+def count_skipped(ledger: Ledger, reviewer: str) -> int:
+    """How many traces the reviewer leaves to somebody else."""
+    skipped = sa.select(sa.func.count(sa.distinct(decisions.c.trace_id))).where(
+        decisions.c.reviewer == reviewer,
+        decisions.c.kind == "skip",
+        not_undone(),
+    )
+    with ledger.read() as connection:
+        return int(connection.execute(skipped).scalar_one())

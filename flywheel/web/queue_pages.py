@@ -11,17 +11,17 @@ from fastapi import APIRouter, Depends, Form, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
 from flywheel.errors import BadInput
-from flywheel.queue.claims import claim_next
-from flywheel.queue.items import (
+from flywheel.queue import (
     assign_items,
+    claim_next,
     decline_items,
     filter_choices,
     list_items,
     move_items,
     requeue_items,
 )
-from flywheel.review import count_skipped, unskip
-from flywheel.review.history import item_before
+from flywheel.review import unskip
+from flywheel.review.history import count_skipped, item_before
 from flywheel.web.access import Actor, may
 from flywheel.web.accounts import list_users
 from flywheel.web.context import web_of
@@ -33,6 +33,8 @@ router = APIRouter()
 
 PAGE_SIZE = 50
 MAX_OFFSET = 1_000_000
+# Items that one reviewer can leaf through without deciding, until the first comes again.
+LOOKED_AHEAD = 8
 
 Reviewer = Annotated[Actor, Depends(may("review"))]
 Manager = Annotated[Actor, Depends(may("manage"))]
@@ -119,10 +121,14 @@ def review_next(
     web = web_of(request)
     ledger, asked = web.stores.ledger, replace(asked_of(request.query_params), status=PENDING)
     wanted = filter_of(asked, actor)
-    held = [] if after is None else [after]
-    item_id = claim_next(ledger, actor.name, wanted, web.lease_s, excluding=held)
-    if item_id is None and after is not None:
-        item_id = claim_next(ledger, actor.name, wanted, web.lease_s)
+    item_id = claim_next(
+        ledger,
+        actor.name,
+        wanted,
+        web.lease_s,
+        also=LOOKED_AHEAD,
+        excluding=[] if after is None else [after],
+    )
     if item_id is not None:
         return see_other(f"/items/{item_id}", asked.query())
     found = list_items(ledger, wanted, 1)

@@ -68,8 +68,10 @@
     if (!itemId()) { window.scrollTo(0, 0); return; }
     restoreDraft();
     const flagged = $(".is-flagged, .is-target", main);
-    if (location.hash.startsWith("#m")) document.getElementById(location.hash.slice(1))?.scrollIntoView({ block: "center" });
-    else if (flagged) flagged.scrollIntoView({ block: "center" });
+    const target = location.hash.startsWith("#m") ? document.getElementById(location.hash.slice(1)) : flagged;
+    window.scrollTo(0, 0);
+    const isBelow = target && target.getBoundingClientRect().bottom > window.innerHeight - 80;
+    if (isBelow) target.scrollIntoView({ block: "center" });
     main.focus({ preventScroll: true });
     if (main.dataset.held) {
       beat();
