@@ -29,7 +29,9 @@ def add_traces(
             | {"is_current": True, "is_eligible": len(turns) > 2, "n_messages": len(turns)}
             | {"started_at_source": "given", "import_id": 1, "line_no": len(rows) + 1}
         )
-        messages += [own | {"position": i} | turn for i, turn in enumerate(turns)]
+        # Arrow takes the columns from the first row.
+        blank = dict.fromkeys(("tool_calls", "tool_call_id", "name"))
+        messages += [own | {"position": i} | blank | turn for i, turn in enumerate(turns)]
     with stores.warehouse.open() as connection, connection.transaction():
         connection.raw.execute(
             "update traces set is_current = false where trace_id in (select unnest($ids))",
