@@ -1,0 +1,188 @@
+"""The web app as people meet it: a project with work in its queue, and a server of its own.
+
+The server is a real process on a loopback port, so that it can be killed and started again; it is
+ended by its process id. Neither a model nor the network is needed.
+"""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from flywheel.queue import fill_queue
+from flywheel.records import Role
+from flywheel.settings import QueueSettings
+from flywheel.store import Project
+from flywheel.web.accounts import add_user
+from flywheel.web.invitations import new_link
+from flywheel.web.keys import new_key
+from flywheel.web.sessions import COOKIE
+from tests.conftest import trace
+from tests.judged import DAY, add_scores, add_traces
+
+HOST = "127.0.0.1"
+# Seconds; a start takes two where nothing else runs.
+PATIENCE_S = 60.0
+PASSWORD = "a few words in a row"
+ROOT = Path(__file__).resolve().parent.parent
+
+CALL = {
+    "id": "call_1",
+    "type": "function",
+    "function": {"name": "find_room", "arguments": '{"city": "Ely", "nights": 2}'},
+}
+MARKDOWN = """Two hotels are free:
+
+| hotel | price |
+|---|---|
+| *The Swan* | **82** |
+| Lamb | 64 |
+
+```python
+nights = 2
+print(nights * 64)
+```
+
+1. Book with `book(hotel)`.
+2. See [their page](https://example.com/lamb)."""
+
+
+def chat(number: int) -> dict[str, object]:
+    """A short conversation in which the user objects to the second answer."""
+    return trace(
+        f"chat-{number:02}",
+        f"I need a table for {number + 2} on Friday.",
+        "Booked for Thursday.",
+        f"No, I said Friday, for {number + 2}.",
+        "Sorry. It is Friday now.",
+    )
+
+
+def agent(number: int) -> dict[str, object]:
+    """A conversation in whose middle a tool was called with the wrong city."""
+    return trace(f"agent-{number:02}") | {
+        "app": "travel",
+        "messages": [
+            {"role": "user", "content": "A room in Cambridge for two nights, please."},
+            {"role": "assistant", "content": "", "tool_calls": json.dumps([CALL])},
+            {"role": "tool", "content": '{"rooms": ["Lamb"]}', "tool_call_id": "call_1"},
+            {"role": "assistant", "content": MARKDOWN},
+            {"role": "user", "content": "That is in Ely. I wanted **Cambridge**."},
+        ],
+    }
+
+
+def fill(project: Project, traces: Iterable[Mapping[str, object]]) -> None:
+    """Put traces into the queue, every one; the first is the likeliest error."""
+    rows = list(traces)
+    add_traces(project.stores, rows)
+    # A tenth is an audit; the others are certain to be drawn. From .95 down to .05, so that the order is that of the list.
+    step = 0.9 / max(1, len(rows) - 1)
+    add_scores(
+        project.stores, {str(row["trace_id"]): 0.95 - step * i for i, row in enumerate(rows)}
+    )
+    settings = QueueSettings(daily_items=100 * len(rows), audit_share=0.001)
+    fill_queue(project.stores, settings, DAY)
+
+
+def free_port() -> int:
+    """A port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+class Server:
+    """The web app of a project, in a process of its own; what it says is kept in a file."""
+
+    def __init__(self, project: Project):
+        self.project = project
+        self.port = free_port()
+        self.url = f"http://{HOST}:{self.port}"
+        self.log = project.folder / "server.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        command = [sys.executable, "-m", "flywheel.web", "--project", str(self.project.folder)]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*command, "--host", HOST, "--port", str(self.port)],
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        deadline = time.monotonic() + PATIENCE_S
+        while not self._answers():
+            assert self._process.poll() is None, f"it ended: {self.said()}"
+            assert time.monotonic() < deadline, f"it does not answer: {self.said()}"
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """End it as a person would; nothing happens where it does not run."""
+        self._end(signal.SIGTERM)
+
+    def said(self) -> str:
+        """All that it has written, over all its starts."""
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self._process is not None
+        return self._process.pid
+
+    def _answers(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/healthz", timeout=5, trust_env=False).is_success
+        except httpx.TransportError:
+            return False
+
+    def _end(self, by: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(by)
+            self._process.wait(PATIENCE_S)
+            self._process = None
+
+
+@contextmanager
+def serving(project: Project) -> Iterator[Server]:
+    """A running server of the project, for as long as the block runs."""
+    server = Server(project)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def key_of(project: Project, name: str, role: Role = "reviewer") -> str:
+    """A user more, and a key of the API that acts as this user."""
+    add_user(project.stores.ledger, name, role, "test")
+    return new_key(project.stores.ledger, name, "test")
+
+
+def signed_in(server: Server, name: str, role: Role = "reviewer") -> dict[str, object]:
+    """A user more, who has come in by a link: what a browser keeps of that."""
+    ledger = server.project.stores.ledger
+    add_user(ledger, name, role, "test")
+    token = new_link(ledger, name, "test")
+    words = {"password": PASSWORD, "again": PASSWORD}
+    answer = httpx.post(f"{server.url}/welcome/{token}", data=words, trust_env=False)
+    assert answer.status_code == 303, answer.text
+    kept = {"name": COOKIE, "value": answer.cookies[COOKIE], "domain": HOST, "path": "/"}
+    return {
+        "cookies": [kept | {"expires": -1, "httpOnly": True, "secure": False, "sameSite": "Lax"}]
+    }
