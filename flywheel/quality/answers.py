@@ -6,7 +6,7 @@ person's decisions on one version of a trace only the last.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 import numpy as np
 import sqlalchemy as sa
@@ -18,9 +18,9 @@ from flywheel.quality.agreement import (
     agreement_with_others,
     measure_agreement,
 )
-from flywheel.quality.throughput import not_taken_back
 from flywheel.records import ERROR_CODES
-from flywheel.store.ledger import Ledger
+from flywheel.review.rows import not_undone
+from flywheel.store.ledger import Ledger, in_utc
 from flywheel.store.tables import decisions, trace_documents
 
 
@@ -49,13 +49,13 @@ def measure_answers(answers: Sequence[Answer]) -> AgreementReport:
 
     The reason counts among those who say that there is an error.
     """
-    errors = [a for a in answers if a.perceived_error]
     ratings, sessions, reviewers = _arranged(answers, [int(a.perceived_error) for a in answers])
+    errors = [a for a in answers if a.perceived_error]
     codes = sorted(ERROR_CODES | {a.reason_code for a in errors})
     reasons = _arranged(errors, [codes.index(a.reason_code) for a in errors])
     return AgreementReport(
         [
-            measure_agreement("perceived_error", ratings, sessions),
+            agreement_on_errors(answers),
             measure_agreement("reason_code", *reasons[:2]),
         ],
         [
@@ -63,6 +63,12 @@ def measure_answers(answers: Sequence[Answer]) -> AgreementReport:
             for column, name in enumerate(reviewers)
         ],
     )
+
+
+def agreement_on_errors(answers: Sequence[Answer]) -> Agreement:
+    """How far these answers agree on whether there is a perceived error."""
+    ratings, sessions, _ = _arranged(answers, [int(a.perceived_error) for a in answers])
+    return measure_agreement("perceived_error", ratings, sessions)
 
 
 def shared_answers(ledger: Ledger) -> list[Answer]:
@@ -86,14 +92,14 @@ def shared_answers(ledger: Ledger) -> list[Answer]:
         )
         .join(shared, _same_version(shared))
         .outerjoin(trace_documents, _same_version(trace_documents))
-        .where(decisions.c.kind == "decide", not_taken_back())
+        .where(decisions.c.kind == "decide", not_undone())
         .order_by(decisions.c.decision_id)
     )
     with ledger.read() as connection:
         rows = connection.execute(said).all()
     last = {(row.trace_id, row.content_hash, row.reviewer): row for row in rows}
     return [
-        Answer((row[0], row[1]), row.session, *row[3:6], decided_at=_in_utc(row.decided_at))
+        Answer((row[0], row[1]), row.session, *row[3:6], decided_at=in_utc(row.decided_at))
         for row in last.values()
     ]
 
@@ -102,10 +108,6 @@ def _same_version(other: sa.FromClause) -> sa.ColumnElement[bool]:
     return sa.and_(
         other.c.trace_id == decisions.c.trace_id, other.c.content_hash == decisions.c.content_hash
     )
-
-
-def _in_utc(when: datetime) -> datetime:
-    return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
 
 
 def _arranged(

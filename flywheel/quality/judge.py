@@ -6,6 +6,7 @@ Labels and the verdicts in use in, a card and a calibration out.
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
@@ -48,7 +49,11 @@ def judge_agreement(stores: Stores) -> JudgeCard:
 
     Raises NotEnough where fewer than 10 audit labels have a verdict.
     """
-    rows = judged_traces(stores)
+    return card_of(judged_traces(stores))
+
+
+def card_of(rows: pa.Table) -> JudgeCard:
+    """As `judge_agreement`, of rows that were read already."""
     rows = rows.filter(pc.is_valid(rows["probability"]))
     audit = audit_of(rows)
     labelled = audit.labelled

@@ -1,9 +1,11 @@
 """The rate of perceived errors of each app, by three methods, one of which can be believed.
 
 Judged traces in, estimates with intervals out. The judge's rate, corrected by the audit, stands
-first; what the labels alone give and what the judge alone gives stand beside it.
+first; what the labels alone give and what the judge alone gives stand beside it. Of a single day
+there is one estimate, by the first of the three that the day's labels allow.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 
@@ -24,8 +26,12 @@ from flywheel.statistics import ppi_mean, weighted_mean_estimate, wilson
 from flywheel.store import Stores
 
 EVERY_APP = "*"
+LABELS_ONLY = "labels only"
+JUDGE_ONLY = "judge only, unadjusted"
 # Those who do not answer are not like those who do: beyond a fifth, no weight makes up for them.
 MIN_RESPONSE_RATE = 0.8
+# With fewer, the interval of the labels alone may cover half of all rates.
+MIN_LABELS_ALONE = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,13 @@ class RateEstimate:
     response_rate: float | None = None
     why: str = ""
 
+    @property
+    def interval(self) -> Interval | None:
+        """The three numbers, where there is an estimate."""
+        if self.estimate is None or self.low is None or self.high is None:
+            return None
+        return Interval(self.estimate, self.low, self.high)
+
 
 def estimate_rates(
     stores: Stores, app: str | None = None, first: date | None = None, last: date | None = None
@@ -58,7 +71,11 @@ def estimate_rates(
 
     Raises NotFound where `app` has no judged trace in the days from `first` to `last`.
     """
-    rows = judged_traces(stores, first, last)
+    return rates_of(judged_traces(stores, first, last), app)
+
+
+def rates_of(rows: pa.Table, app: str | None = None) -> list[RateEstimate]:
+    """As `estimate_rates`, of rows that were read already."""
     apps = sorted(pc.unique(rows["app"]).to_pylist())
     if app is None:
         chosen = [EVERY_APP, *apps] if apps else []
@@ -67,6 +84,39 @@ def estimate_rates(
     else:
         raise NotFound("judged app", app, apps)
     return [estimate for name in chosen for estimate in _estimates(name, rows)]
+
+
+def daily_rates(rows: pa.Table, n_days: int, n_apps: int) -> list[RateEstimate]:
+    """The rate of each of the last days, of all apps and of each of the busiest `n_apps`.
+
+    `rows` are those of `judged_traces`. One estimate a day and app, `*` first: corrected by the
+    day's audit where it can be, else of its labels alone, else the judge's own rate, as `method`
+    says. With one app in the rows, that of all is left out.
+    """
+    days = sorted(pc.unique(rows["day"]).to_pylist())[-n_days:]
+    if not days:
+        return []
+    rows = rows.filter(pc.greater_equal(rows["day"], days[0]))
+    counted = rows.group_by("app").aggregate([([], "count_all")]).to_pylist()
+    busiest = sorted(counted, key=lambda row: (-row["count_all"], row["app"]))
+    apps = [row["app"] for row in busiest[:n_apps]]
+    chosen = [EVERY_APP, *apps] if len(counted) > 1 else apps
+    return [
+        best
+        for day in days
+        for of_day in [rows.filter(pc.equal(rows["day"], day))]
+        for app in chosen
+        for best in _best(_estimates(app, of_day))
+    ]
+
+
+def _best(estimates: list[RateEstimate]) -> Iterator[RateEstimate]:
+    """The first that there are enough labels for; nothing where the judge said nothing either."""
+    for estimate in estimates:
+        is_thin = estimate.method == LABELS_ONLY and estimate.n_labels < MIN_LABELS_ALONE
+        if estimate.estimate is not None and not is_thin:
+            yield estimate
+            return
 
 
 def _estimates(app: str, rows: pa.Table) -> list[RateEstimate]:
@@ -99,11 +149,11 @@ def _estimates(app: str, rows: pa.Table) -> list[RateEstimate]:
     estimates = [of(method, len(audit.truth), len(labels), interval, why)]
     if len(labels):
         weighted = weighted_wilson(labels, 1 / audit.chance[audit.labelled])
-        estimates.append(of("labels only", len(audit.truth), len(labels), weighted))
+        estimates.append(of(LABELS_ONLY, len(audit.truth), len(labels), weighted))
     read = own["probability"].drop_null().to_numpy()
     flagged = wilson(float((read >= 0.5).sum()), len(read))
     if len(read):
-        estimates.append(of("judge only, unadjusted", len(read), 0, flagged))
+        estimates.append(of(JUDGE_ONLY, len(read), 0, flagged))
     return estimates
 
 

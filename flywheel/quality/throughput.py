@@ -12,7 +12,8 @@ from typing import Literal
 
 import sqlalchemy as sa
 
-from flywheel.store.ledger import Ledger
+from flywheel.review.rows import not_undone
+from flywheel.store.ledger import Ledger, in_utc
 from flywheel.store.tables import decisions, queue_items
 
 Period = Literal["today", "week", "ever"]
@@ -115,7 +116,7 @@ def measure_throughput(ledger: Ledger, at: datetime) -> Throughput:
         ],
         n_open,
         disputed,
-        _in_utc(oldest) if oldest else None,
+        in_utc(oldest) if oldest else None,
     )
 
 
@@ -141,7 +142,7 @@ def _tallies(connection: sa.Connection, since: datetime) -> dict[str, Tally]:
             _count(decisions.c.kind == "skip"),
             _count(decisions.c.kind == "decline"),
         )
-        .where(decisions.c.decided_at >= since, decisions.c.kind != "undo", not_taken_back())
+        .where(decisions.c.decided_at >= since, decisions.c.kind != "undo", not_undone())
         .group_by(decisions.c.reviewer)
     )
     return {reviewer: Tally(*counts) for reviewer, *counts in rows}
@@ -156,7 +157,7 @@ def _seconds(connection: sa.Connection) -> dict[str, list[float]]:
     )
     timed = (
         sa.select(*decisions.c["reviewer", "seconds"], newest)
-        .where(decisions.c.kind == "decide", decisions.c.seconds.is_not(None), not_taken_back())
+        .where(decisions.c.kind == "decide", decisions.c.seconds.is_not(None), not_undone())
         .subquery()
     )
     found: defaultdict[str, list[float]] = defaultdict(list)
@@ -166,18 +167,5 @@ def _seconds(connection: sa.Connection) -> dict[str, list[float]]:
     return dict(found)
 
 
-def not_taken_back() -> sa.ColumnElement[bool]:
-    """That no undo stands against a row of `decisions`; by trace first, since that is the index."""
-    taken_back = decisions.alias("taken_back")
-    return ~sa.exists().where(
-        taken_back.c.trace_id == decisions.c.trace_id,
-        taken_back.c.undoes == decisions.c.decision_id,
-    )
-
-
 def _count(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
     return sa.func.coalesce(sa.func.sum(sa.case((condition, 1), else_=0)), 0)
-
-
-def _in_utc(when: datetime) -> datetime:
-    return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)

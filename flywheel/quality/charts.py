@@ -1,0 +1,250 @@
+"""Pictures of the trends, as SVG that stands in a page.
+
+Marks in, drawings out: Altair says what is drawn and vl-convert draws it, in this process, without
+a browser, the internet or a font of its own. Colours are those of the style sheet, by name.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import date, datetime, time, timedelta
+from typing import Any, Literal
+
+from flywheel.quality.svg import for_page
+from flywheel.records import Interval
+
+# Altair's classes are typed by half only, and another one for each way of putting charts together.
+_Chart = Any
+
+# Hex of the light style sheet -> its variable, which is another colour in the dark.
+COLOURS = {
+    "#1c1d20": "ink",
+    "#5a5d66": "ink-soft",
+    "#dedfdb": "line",
+    "#2457d6": "accent",
+    "#805200": "warn",
+    "#ffffff": "sheet",
+}
+INK, INK_SOFT, LINE, ACCENT, WARN, SHEET = COLOURS
+# Pixels: a chart of its own width for a desk and for a telephone, since text must not shrink.
+WIDE, NARROW = 860, 318
+TEXT = 13
+# The numbers beside the vertical axis, and what stands right of the last point.
+_LEFT, _RIGHT = 44, 8
+_DAY_LABEL = 72
+# Closer than this, points of neighbouring days lie on each other.
+_LEAST_STEP = 9
+# What an estimate is made of, the best first: its line, what fills its point, and the point's form.
+_LOOKS = {
+    "": (ACCENT, ACCENT, "circle"),
+    "judge, corrected by labels": (ACCENT, ACCENT, "circle"),
+    "labels alone": (WARN, WARN, "diamond"),
+    "judge alone, unadjusted": (INK_SOFT, SHEET, "circle"),
+}
+CORRECTED, LABELS_ALONE, JUDGE_ALONE = list(_LOOKS)[1:]
+_PARTS = {"waiting": ACCENT, "in dispute": WARN}
+WAITING, DISPUTED = _PARTS
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """An estimate of a day or a week: what it is of, how it was come by, and what it rests on.
+
+    `said` is its tooltip, and `href` leads to the traces behind it.
+    """
+
+    panel: str
+    at: date
+    interval: Interval
+    n: int
+    said: str
+    href: str = ""
+    method: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OverTime:
+    """Points over days or weeks, one panel under the other, with bars of `n` below each.
+
+    The vertical axis runs from `low` to `high`, and further where an interval does.
+    """
+
+    step: Literal["day", "week"]
+    points: Sequence[Point]
+    counted: str
+    number_format: str
+    low: float
+    high: float
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to draw."""
+        return not self.points
+
+
+@dataclass(frozen=True, slots=True)
+class Bars:
+    """Items that wait, side by side, and those in dispute on top of them."""
+
+    names: Sequence[str]
+    amounts: Sequence[tuple[int, int]]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to draw."""
+        return not any(sum(parts) for parts in self.amounts)
+
+
+def draw(chart: OverTime | Bars) -> tuple[str, str]:
+    """The chart, wide and narrow; it must have something to show."""
+    import vl_convert
+
+    drawn = []
+    for width, class_name in ((WIDE, "on-wide"), (NARROW, "on-narrow")):
+        made = _over_time(chart, width) if isinstance(chart, OverTime) else _bars(chart, width)
+        svg = vl_convert.vegalite_to_svg(_configured(made).to_dict())
+        drawn.append(for_page(svg, COLOURS, class_name))
+    return drawn[0], drawn[1]
+
+
+def symbol(name: str) -> str:
+    """What stands for a way of estimating, or for a part of a bar, in a legend."""
+    if name in _PARTS:
+        stroke, fill, form = _PARTS[name], _PARTS[name], "M2,2h8v8h-8z"
+    else:
+        stroke, fill, shape = _LOOKS[name]
+        form = "M6,1l5,5l-5,5l-5,-5z" if shape == "diamond" else "M2,6a4,4 0 1,0 8,0a4,4 0 1,0 -8,0"
+    drawing = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 12 12" width="12" height="12">'
+        f'<path d="{form}" fill="{fill}" stroke="{stroke}" stroke-width="1.5"/></svg>'
+    )
+    return for_page(drawing, COLOURS, "symbol")
+
+
+def _over_time(chart: OverTime, width: int) -> _Chart:
+    import altair as alt
+
+    inside, step = width - _LEFT - _RIGHT, timedelta(days=1 if chart.step == "day" else 7)
+    last = max(p.at for p in chart.points)
+    # What has no room is at the beginning; the table beside the chart has it.
+    points = [p for p in chart.points if (last - p.at) // step < inside // _LEAST_STEP]
+    first = min(p.at for p in points)
+    n_steps = (last - first) // step + 1
+    ticks: Any = {"interval": chart.step, "step": -(-n_steps * _DAY_LABEL // inside)}
+    days = alt.Scale(type="utc", domain=[_moment(first, -step / 2), _moment(last, step / 2)])
+    with_labels, without = (
+        alt.X(
+            "at:T",
+            title=None,
+            scale=days,
+            axis=alt.Axis(format="%-d %b", tickCount=ticks, grid=False, labels=has_labels),
+        )
+        for has_labels in (True, False)
+    )
+    scale = alt.Scale(
+        domain=[
+            min(chart.low, *(p.interval.low for p in points)),
+            max(chart.high, *(p.interval.high for p in points)),
+        ],
+        nice=4,
+    )
+    axis = alt.Axis(format=chart.number_format, tickCount=4)
+    y = alt.Y("estimate:Q", title=None, scale=scale, axis=axis)
+    most = max(1, *(p.n for p in points))
+    bar_width = max(2, min(16, inside // (2 * n_steps)))
+    panels = []
+    for name in dict.fromkeys(p.panel for p in points):
+        rows = [_row(p) for p in points if p.panel == name]
+        base = alt.Chart(alt.InlineData(values=rows), width=inside)
+        panels.append(
+            alt.vconcat(
+                _estimates(base, without, y, name),
+                _counts(base, with_labels, most, chart.counted, bar_width),
+                spacing=8,
+            )
+        )
+    return alt.vconcat(*panels, spacing=22)
+
+
+def _row(point: Point) -> dict[str, object]:
+    more = {"at": _moment(point.at), "n": point.n, "said": point.said, "href": point.href}
+    return asdict(point.interval) | more | {"method": point.method}
+
+
+def _estimates(base: _Chart, x: _Chart, y: _Chart, name: str) -> _Chart:
+    """A panel of points with their intervals."""
+    import altair as alt
+
+    looks = {
+        channel: of(
+            "method:N",
+            # What they mean stands in the page: a legend of SVG cannot be broken into lines.
+            legend=None,
+            scale=alt.Scale(domain=list(_LOOKS), range=[look[i] for look in _LOOKS.values()]),
+        )
+        for i, (channel, of) in enumerate(
+            {"stroke": alt.Stroke, "fill": alt.Fill, "shape": alt.Shape}.items()
+        )
+    }
+    low = alt.Y("low:Q", title=None)
+    spans = base.mark_rule(strokeWidth=1.5).encode(x=x, y=low, y2="high:Q", stroke=looks["stroke"])
+    points = base.mark_point(size=56, strokeWidth=1.5, opacity=1).encode(
+        x=x, y=y, href="href:N", description="said:N", **looks
+    )
+    title = alt.Title(name) if name else alt.Undefined
+    return alt.layer(spans, points, height=120, title=title)
+
+
+def _counts(base: _Chart, x: _Chart, most: int, counted: str, bar_width: int) -> _Chart:
+    """A panel of bars: how much each estimate rests on."""
+    import altair as alt
+
+    axis = alt.Axis(values=[0, most], grid=False, format="d")
+    y = alt.Y("n:Q", title=None, scale=alt.Scale(domain=[0, most]), axis=axis)
+    title = alt.Title(counted, fontWeight="normal", color=INK_SOFT)
+    bars = base.mark_bar(color=INK_SOFT, size=bar_width).encode(x=x, y=y)
+    return bars.properties(height=28, title=title)
+
+
+def _bars(chart: Bars, width: int) -> _Chart:
+    import altair as alt
+
+    rows = [
+        {"name": name, "amount": amount, "part": part, "place": place}
+        for name, amounts in zip(chart.names, chart.amounts, strict=True)
+        for place, (part, amount) in enumerate(zip(_PARTS, amounts, strict=True))
+    ]
+    scale = alt.Scale(domain=list(_PARTS), range=list(_PARTS.values()))
+    return (
+        alt.Chart(alt.InlineData(values=rows), width=width - _LEFT - _RIGHT, height=150)
+        .mark_bar(size=min(48, (width - _LEFT) // (2 * len(chart.names))))
+        .encode(
+            x=alt.X("name:N", title="days", sort=list(chart.names), axis=alt.Axis(labelAngle=0)),
+            y=alt.Y("amount:Q", title=None, axis=alt.Axis(format="d", tickMinStep=1, tickCount=4)),
+            color=alt.Color("part:N", scale=scale, legend=None),
+            order="place:Q",
+        )
+    )
+
+
+def _configured(chart: _Chart) -> _Chart:
+    return chart.properties(background="transparent", padding=2).configure(
+        font="sans-serif",
+        axis={
+            "domain": False,
+            "ticks": False,
+            "gridColor": LINE,
+            "labelColor": INK_SOFT,
+            "labelFontSize": TEXT,
+            "labelPadding": 6,
+            "titleColor": INK_SOFT,
+            "titleFontSize": TEXT,
+            "titleFontWeight": "normal",
+        },
+        axisY={"minExtent": _LEFT, "maxExtent": _LEFT},
+        title={"color": INK, "fontSize": TEXT, "anchor": "start", "limit": 300, "offset": 6},
+        view={"stroke": None},
+    )
+
+
+def _moment(day: date, plus: timedelta = timedelta()) -> str:
+    return f"{(datetime.combine(day, time()) + plus).isoformat()}Z"

@@ -1,0 +1,69 @@
+"""A drawing made fit to stand inside a page whose policy allows no style and no script.
+
+SVG of the renderer in, SVG in the page's own colours out; the one idea is that only what is known
+stays: elements and attributes that draw, and links into our own pages.
+"""
+
+import re
+from collections.abc import Mapping
+from xml.etree import ElementTree
+
+_SVG = "http://www.w3.org/2000/svg"
+_LINK = "{http://www.w3.org/1999/xlink}href"
+_ELEMENTS = {"svg", "g", "path", "line", "rect", "text", "tspan", "a", "circle"}
+_PLACES = {
+    *("d", "x", "y", "x1", "x2", "y1", "y2", "cx", "cy", "r", "width", "height", "viewBox"),
+    *("transform", "dx", "dy"),
+}
+_LOOKS = {
+    *("fill", "fill-opacity", "stroke", "stroke-width", "stroke-opacity", "opacity"),
+    *("stroke-dasharray", "stroke-linecap", "stroke-linejoin", "stroke-miterlimit"),
+    *("text-anchor", "font-size", "font-weight"),
+}
+_LONG_NUMBER = re.compile(r"-?\d+\.\d{2,}")
+
+
+def for_page(svg: str, colours: Mapping[str, str], class_name: str) -> str:
+    """The drawing as an element of a page, with colours replaced by the page's own variables.
+
+    `colours` is hex -> name of a variable of the style sheet; the hex stays as what is shown where
+    there is none. Links are those that start with `/`; what describes a mark becomes its tooltip.
+    It is hidden from screen readers and from the tab key: what it says stands beside it as text.
+    """
+    root = ElementTree.fromstring(svg)
+    _clean(root, {hex_.lower(): f"var(--{name}, {hex_})" for hex_, name in colours.items()})
+    root.set("class", class_name)
+    root.set("aria-hidden", "true")
+    root.set("focusable", "false")
+    ElementTree.register_namespace("", _SVG)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _clean(element: ElementTree.Element, colours: Mapping[str, str]) -> None:
+    link = element.get(_LINK, "")
+    said = element.get("aria-label", "")
+    given = dict(element.attrib)
+    element.attrib.clear()
+    for name, value in given.items():
+        if name in _PLACES:
+            element.set(name, _LONG_NUMBER.sub(_rounded, value))
+        elif name in _LOOKS:
+            element.set(name, colours.get(value.lower(), value))
+    if _name(element) == "a" and link.startswith("/") and not link.startswith("//"):
+        element.set("href", link)
+        element.set("tabindex", "-1")
+    for child in list(element):
+        if _name(child) in _ELEMENTS and child.get("display") != "none":
+            _clean(child, colours)
+        else:
+            element.remove(child)
+    if said and _name(element) == "path":
+        ElementTree.SubElement(element, f"{{{_SVG}}}title").text = said
+
+
+def _name(element: ElementTree.Element) -> str:
+    return str(element.tag).removeprefix(f"{{{_SVG}}}")
+
+
+def _rounded(number: re.Match[str]) -> str:
+    return f"{float(number.group()):.1f}".removesuffix(".0")
