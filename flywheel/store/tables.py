@@ -79,6 +79,8 @@ queue_items = sa.Table(
     sa.UniqueConstraint("trace_id", "content_hash", "queue"),
 )
 sa.Index(None, queue_items.c.status, queue_items.c.priority, queue_items.c.item_id)
+# What is next for somebody, or where it is null for anybody.
+sa.Index(None, *queue_items.c["assigned_to", "status", "priority", "item_id"])
 
 # One row a metric by code that speaks against an item's trace.
 item_metrics = sa.Table(
@@ -148,7 +150,8 @@ decisions = sa.Table(
     # Hash of the row of a decision file: the same file twice adds nothing.
     sa.Column("import_key", sa.String(64), unique=True),
 )
-sa.Index(None, decisions.c.trace_id)
+# SQLite takes the index of which most columns are given, and a reviewer alone has many rows.
+sa.Index(None, decisions.c.trace_id, decisions.c.content_hash, decisions.c.reviewer)
 sa.Index(None, decisions.c.reviewer, decisions.c.decision_id)
 
 # One row a remark on a trace.

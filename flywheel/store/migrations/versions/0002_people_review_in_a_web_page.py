@@ -22,6 +22,11 @@ def upgrade() -> None:
             ["status", "priority", "item_id"],
             unique=False,
         )
+        batch_op.create_index(
+            batch_op.f("ix_queue_items_assigned_to_status_priority_item_id"),
+            ["assigned_to", "status", "priority", "item_id"],
+            unique=False,
+        )
         batch_op.drop_column("claimed_until")
         batch_op.drop_column("claimed_by")
 
@@ -143,6 +148,12 @@ def upgrade() -> None:
 
     with op.batch_alter_table("decisions", schema=None) as batch_op:
         batch_op.add_column(sa.Column("corrected_tool_calls", sa.Text(), nullable=True))
+        batch_op.drop_index(batch_op.f("ix_decisions_trace_id"))
+        batch_op.create_index(
+            batch_op.f("ix_decisions_trace_id_content_hash_reviewer"),
+            ["trace_id", "content_hash", "reviewer"],
+            unique=False,
+        )
         batch_op.create_index(
             batch_op.f("ix_decisions_reviewer_decision_id"),
             ["reviewer", "decision_id"],
@@ -154,6 +165,7 @@ def downgrade() -> None:
     with op.batch_alter_table("queue_items", schema=None) as batch_op:
         batch_op.add_column(sa.Column("claimed_by", sa.TEXT(), nullable=True))
         batch_op.add_column(sa.Column("claimed_until", sa.DATETIME(), nullable=True))
+        batch_op.drop_index(batch_op.f("ix_queue_items_assigned_to_status_priority_item_id"))
         batch_op.drop_index(batch_op.f("ix_queue_items_status_priority_item_id"))
         batch_op.create_index(
             batch_op.f("ix_queue_items_status_priority"), ["status", "priority"], unique=False
@@ -166,6 +178,8 @@ def downgrade() -> None:
 
     with op.batch_alter_table("decisions", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_decisions_reviewer_decision_id"))
+        batch_op.drop_index(batch_op.f("ix_decisions_trace_id_content_hash_reviewer"))
+        batch_op.create_index(batch_op.f("ix_decisions_trace_id"), ["trace_id"], unique=False)
         batch_op.drop_column("corrected_tool_calls")
 
     with op.batch_alter_table("audit_log", schema=None) as batch_op:
