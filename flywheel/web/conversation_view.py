@@ -4,11 +4,13 @@ A document in, what the templates show out; the one idea is that only the pages 
 however long the trace is.
 """
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from urllib.parse import urlencode
 
 from markupsafe import Markup
 
+from flywheel.safety import encodable
 from flywheel.traces.documents import Document, Message, ToolCall
 from flywheel.web.rendering import MessageView, message_view
 
@@ -81,6 +83,15 @@ def answer_before(document: Document, position: int | None) -> int | None:
             if message.role == "assistant" and (message.content.strip() or message.tool_calls):
                 return message.position
     return None
+
+
+def readable(call: ToolCall) -> ToolCall:
+    """The call with its arguments as indented JSON, where they are JSON."""
+    try:
+        arguments = json.dumps(json.loads(call.arguments), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return call
+    return replace(call, arguments=encodable(arguments))
 
 
 def is_short_enough(message: Message) -> bool:

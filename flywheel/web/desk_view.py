@@ -4,7 +4,6 @@ The ledger and a document in, the template's context out. What a blind reviewer 
 taken out in `items_view`; here nothing is put back.
 """
 
-import json
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -25,6 +24,7 @@ from flywheel.web.conversation_view import (
     conversation_view,
     first_shown,
     is_short_enough,
+    readable,
 )
 from flywheel.web.differences import diff_html
 from flywheel.web.items_view import visible_item
@@ -93,6 +93,7 @@ def desk_view(
     held_until: datetime | None,
     obstacle: str,
     note: str,
+    then: str,
 ) -> dict[str, object]:
     """The context of item.html.
 
@@ -109,7 +110,7 @@ def desk_view(
     target = correct if correct is not None else _target(document, item, mine)
     talk = replace(
         talk,
-        base=f"/items/{item.item_id}?",
+        base=f"/items/{item.item_id}?{then}",
         # Every verdict names a message, so that the mark says nothing of the verdict.
         flagged=item.evidence_turn,
         evidence=_evidence(item, mine),
@@ -120,7 +121,9 @@ def desk_view(
     rubric = load_rubric(web.project.metrics_dir)
     waiting = list_items(ledger, ItemFilter(status="pending"), 1)
     notices = [sentence for sentence in (obstacle, _NOTES.get(note, "")) if sentence]
-    may_see_votes = adjudicates or item.status in ("complete", "declined")
+    # One's own word stands in the form already.
+    others = [one for one in decided if one is not mine]
+    may_see_votes = adjudicates or (item.status in ("complete", "declined") and bool(others))
     return {
         "item": shown,
         "why": shown.why,
@@ -133,7 +136,8 @@ def desk_view(
         "mine": mine,
         "adjudicates": adjudicates,
         "may_decide": may_decide,
-        "votes": [_vote(document, one) for one in decided if may_see_votes or one is mine],
+        "then": then,
+        "votes": [_vote(document, one) for one in decided if may_see_votes],
         "codes": CODES,
         "n_waiting": waiting.n_matching,
         "n_all": waiting.n_all,
@@ -182,16 +186,8 @@ def _editor(
         calls = tool_calls_of(mine.corrected_tool_calls) if mine.corrected_tool_calls else calls
     diff = _difference(document, mine) if mine is not None and is_corrected else Markup("")
     return Editor(
-        target, text, tuple(_pretty(call) for call in calls), bool(diff) or asked is not None, diff
+        target, text, tuple(readable(call) for call in calls), bool(diff) or asked is not None, diff
     )
-
-
-def _pretty(call: ToolCall) -> ToolCall:
-    try:
-        arguments = json.dumps(json.loads(call.arguments), indent=2, ensure_ascii=False)
-    except (ValueError, RecursionError):
-        return call
-    return replace(call, arguments=arguments)
 
 
 def _vote(document: Document, decision: Decision) -> Vote:
@@ -221,7 +217,7 @@ def _difference(document: Document, decision: Decision) -> Markup:
 
 
 def _as_text(calls: tuple[ToolCall, ...]) -> str:
-    return "\n".join(f"{call.name}\n{_pretty(call).arguments}" for call in calls)
+    return "\n".join(f"{call.name}\n{readable(call).arguments}" for call in calls)
 
 
 def _similar(web: Web, item: Item) -> list[Similar]:

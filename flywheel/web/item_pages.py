@@ -25,7 +25,7 @@ from flywheel.review import (
 from flywheel.traces.documents import open_document
 from flywheel.web.access import Actor, may
 from flywheel.web.context import web_of
-from flywheel.web.conversation_view import conversation_view
+from flywheel.web.conversation_view import conversation_view, readable
 from flywheel.web.desk_view import desk_view
 from flywheel.web.differences import diff_html
 from flywheel.web.filters import asked_in, asked_of
@@ -70,8 +70,9 @@ def show_item(
             held_until = claim(web.stores.ledger, item_id, actor.name, web.lease_s)
         except Refused as refusal:
             obstacle = str(refusal)
-    context = desk_view(web, item, actor, first, correct, held_until, obstacle, note)
-    return page(request, actor, "item.html", then=asked_of(request.query_params).query(), **context)
+    then = asked_of(request.query_params).query()
+    context = desk_view(web, item, actor, first, correct, held_until, obstacle, note, then)
+    return page(request, actor, "item.html", **context)
 
 
 @router.post("/items/{item_id}/decide")
@@ -181,7 +182,7 @@ def show_difference(request: Request, item_id: ItemId, actor: Reviewer, sent: Se
         raise BadInput(f"corrected_turn {turn} is after the last message of the trace")
     message = document.message(int(turn))
     pairs = [(message.content, fields.get("corrected_text"))]
-    for number, call in enumerate(message.tool_calls):
+    for number, call in enumerate(readable(call) for call in message.tool_calls):
         pairs.append((call.name, fields.get(f"call_name_{number}")))
         pairs.append((call.arguments, fields.get(f"call_arguments_{number}")))
     changed = [

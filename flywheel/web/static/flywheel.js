@@ -240,6 +240,7 @@
     y: () => choose("yes"),
     n: () => { if (choose("no")) $("#decide").requestSubmit(); },
     e: () => openEditor(),
+    E: () => editBefore(),
     s: () => $("#skip")?.requestSubmit(),
     d: () => $("#decline")?.requestSubmit(),
     u: () => $("#undo")?.requestSubmit(),
@@ -274,6 +275,17 @@
     editor.open = true;
     editor.scrollIntoView({ block: "center" });
     $("textarea, input[type=text]", editor)?.focus({ preventScroll: true });
+  }
+
+  // The editor of the answer before the one that is being edited; the page brings it open.
+  async function editBefore() {
+    const here = $(".editor")?.closest(".message");
+    const links = $$("a[data-correct]");
+    const before = links.filter((link) => here && link.compareDocumentPosition(here) & Node.DOCUMENT_POSITION_FOLLOWING);
+    const link = before.at(-1) ?? links.at(-1);
+    if (!link) return;
+    await visit(link.href);
+    openEditor();
   }
 
   function focusOn(selector) {
