@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from flywheel.errors import BadInput
 from flywheel.judge.rubric import load_rubric
-from flywheel.queue.items import Claim, Item, ItemMetric, why_here
+from flywheel.queue import Claim, Item, ItemMetric, why_here
 from flywheel.records import ONLY_WITH_ERROR, Decision, ItemStatus, QueueReason, ReasonCode
 from flywheel.review import keep_rubric, votes_on
 from flywheel.safety import encodable
@@ -278,7 +278,18 @@ def _checked_call(number: int, said: object, original: ToolCall | None) -> ToolC
     if not isinstance(arguments, str):
         arguments = json.dumps(arguments, ensure_ascii=False)
     call_id = call.id or (original.call_id if original else "") or f"call_{number + 1}"
-    return ToolCall(call_id, call.function.name, encodable(arguments))
+    checked = ToolCall(call_id, call.function.name, encodable(arguments))
+    # A page shows arguments indented: the same JSON in other spacing is no correction.
+    is_same = original is not None and _meaning(checked) == _meaning(original)
+    return original if original is not None and is_same else checked
+
+
+def _meaning(call: ToolCall) -> tuple[str, str, str]:
+    try:
+        arguments = json.dumps(json.loads(call.arguments), sort_keys=True)
+    except (ValueError, RecursionError):
+        arguments = call.arguments.replace("\r\n", "\n")
+    return call.call_id, call.name, arguments
 
 
 def _require_object(number: int, arguments: str) -> None:
