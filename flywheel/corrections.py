@@ -2,6 +2,7 @@
 
 The ledger's decisions in, the warehouse's `decisions`, `labels` and `corrections` out; the one idea
 is that all three are derived, so that they are made anew each time and an undo leaves no trace.
+What was decided on from a file is published as documents, so that it can be shown and exported.
 """
 
 from collections.abc import Iterator
@@ -13,8 +14,9 @@ import sqlalchemy as sa
 from flywheel.store import Stores
 from flywheel.store.ledger import Ledger
 from flywheel.store.tables import decisions
+from flywheel.traces.documents import publish_documents
 
-# Rows read in one transaction of the ledger: while SQLite reads, reviewers wait, some 0.1 s here.
+# Rows that are Python objects at once.
 PAGE = 10_000
 
 _MIRROR = pa.schema(
@@ -35,6 +37,7 @@ _MIRROR = pa.schema(
         ("is_audit", pa.bool_()),
         ("corrected_turn", pa.int32()),
         ("corrected_text", pa.string()),
+        ("corrected_tool_calls", pa.string()),
         ("decided_at", pa.timestamp("us", "UTC")),
     ]
 )
@@ -46,6 +49,7 @@ class LabelReport:
 
     `decisions` counts all rows, undone ones too; `disputed` and `without_trace` count the versions
     of traces that have no label because reviewers tie, or because they are not in the warehouse.
+    `sensitive` are labels that count in rates alone; `documents` were published now.
     """
 
     decisions: int
@@ -55,14 +59,18 @@ class LabelReport:
     by_split: dict[str, int]
     disputed: int
     without_trace: int
+    adjudicated: int
+    sensitive: int
+    documents: int
 
 
 def derive_labels(stores: Stores) -> LabelReport:
     """Bring the decisions into the warehouse, and make labels and corrections of what stands.
 
-    The last decision of each reviewer on each version of a trace counts, and most of them decide;
-    a tie is disputed and gives no label. A label stays with the version that was decided on: the
-    views `current_labels` and `current_corrections` leave out those of versions since replaced.
+    The last decision of each reviewer on each version of a trace counts, and most of them decide,
+    unless somebody settled it; a tie is disputed and gives no label. A label stays with the version
+    that was decided on: the views `current_labels` and `current_corrections` leave out those of
+    versions since replaced.
     """
     mirrored = _all_decisions(stores.ledger)
     with stores.warehouse.open() as connection:
@@ -76,6 +84,8 @@ def derive_labels(stores: Stores) -> LabelReport:
         splits = connection.table("corrections/labels_by_split").to_pylist()
         disputed = connection.rows("corrections/disputed_versions")
         without_trace = connection.count("corrections/decisions_without_trace")
+        versions = connection.rows("corrections/decided_versions")
+    documents = publish_documents(stores, [(str(name), str(version)) for name, version in versions])
     return LabelReport(
         decisions=mirrored.num_rows,
         labels=sum(row["n"] for row in splits),
@@ -84,6 +94,9 @@ def derive_labels(stores: Stores) -> LabelReport:
         by_split={row["split"]: row["n"] for row in splits},
         disputed=len(disputed),
         without_trace=without_trace,
+        adjudicated=sum(row["n_adjudicated"] for row in splits),
+        sensitive=sum(row["n_sensitive"] for row in splits),
+        documents=documents,
     )
 
 
@@ -112,7 +125,7 @@ def _pages(ledger: Ledger) -> Iterator[pa.Table]:
             .order_by(decisions.c.decision_id)
             .limit(PAGE)
         )
-        with ledger.begin() as connection:
+        with ledger.read() as connection:
             rows = connection.execute(page).all()
         if not rows:
             return

@@ -480,6 +480,7 @@ def test_a_row_says_what_a_reader_needs(project: Project) -> None:
         "evidence_turn": 2,
         "decided_at": NOON.replace(tzinfo=None),
         "corrected_text": "Paris.",
+        "corrected_tool_calls": None,
         "disagreement": False,
         "turn_text": "no, that is wrong",
         "answer_text": "here is the answer",

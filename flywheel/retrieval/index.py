@@ -49,6 +49,8 @@ ROWS = pa.schema(
         ("evidence_turn", pa.int32()),
         ("decided_at", pa.timestamp("us")),
         ("corrected_text", pa.string()),
+        # Null in generations that were written before there were any.
+        ("corrected_tool_calls", pa.string()),
         # Whether the judge's verdict differed from the label when the example was first indexed: a
         # judge that was trained on it later agrees by rote, and that says nothing.
         ("disagreement", pa.bool_()),

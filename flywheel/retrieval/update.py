@@ -50,6 +50,7 @@ _COMPARED = [
     "evidence_turn",
     "decided_at",
     "corrected_text",
+    "corrected_tool_calls",
 ]
 
 
@@ -172,7 +173,8 @@ def _examples(
             skipped["no reaction of the user"] += 1
             continue
         turn, answer = (part.text for part in key)
-        if any(injected_instruction(t) for t in (turn, answer, row["corrected_text"] or "")):
+        better = (row["corrected_text"] or "", row["corrected_tool_calls"] or "")
+        if any(injected_instruction(text) for text in (turn, answer, *better)):
             skipped["addresses a model"] += 1
             injected.append(row["correction_id"])
             continue

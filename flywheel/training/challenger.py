@@ -89,14 +89,21 @@ class NewLabels:
 def labels_since_training(stores: Stores) -> NewLabels:
     """Decisions that stand now and that the newest challenger did not consider.
 
-    Reads the ledger alone, so that a sensor may ask often. Decisions are compared one by one: an id
-    that commits late is not overlooked.
+    Those on a sensitive trace are left out: nothing is trained on it. Reads the ledger alone, so
+    that a sensor may ask often. Decisions are compared one by one: an id that commits late is not
+    overlooked.
     """
-    with stores.ledger.begin() as ledger:
-        undone = sa.select(decisions.c.undoes).where(decisions.c.kind == "undo")
+    undone = sa.select(decisions.c.undoes).where(decisions.c.kind == "undo")
+    stands = decisions.c.decision_id.not_in(undone)
+    sensitive = sa.select(decisions.c.trace_id).where(decisions.c.kind == "sensitive", stands)
+    with stores.ledger.read() as ledger:
         standing = ledger.scalars(
             sa.select(decisions.c.decision_id)
-            .where(decisions.c.kind == "decide", decisions.c.decision_id.not_in(undone))
+            .where(
+                decisions.c.kind.in_(("decide", "adjudicate")),
+                stands,
+                decisions.c.trace_id.not_in(sensitive),
+            )
             .order_by(decisions.c.decision_id)
         ).all()
         newest = ledger.scalars(

@@ -1,4 +1,5 @@
--- One row a label whose side wrote a better answer: the last one written, under the label's id.
+-- One row a label whose side wrote a better answer, under the label's id: that of who settled it,
+-- else the last one written.
 insert into corrections by name
 select
     l.correction_id,
@@ -8,19 +9,22 @@ select
     l.session_id,
     l.user_id,
     l.split,
-    d.corrected_turn,
+    w.corrected_turn,
     m.content as original_text,
-    d.corrected_text,
-    d.reviewer,
-    d.decided_at
+    cast(m.tool_calls as varchar) as original_tool_calls,
+    w.corrected_text,
+    w.corrected_tool_calls,
+    w.reviewer,
+    w.decided_at
 from labels as l
-inner join standing_decisions as d
-    on d.trace_id = l.trace_id and d.content_hash = l.content_hash
-    and d.perceived_error = l.perceived_error
-    and d.corrected_turn is not null and d.corrected_text is not null
+inner join standing_words as w
+    on w.trace_id = l.trace_id and w.content_hash = l.content_hash
+    and w.perceived_error = l.perceived_error
+    and w.corrected_turn is not null
+    and coalesce(w.corrected_text, w.corrected_tool_calls) is not null
 left join messages as m
     on m.day = l.day and m.trace_id = l.trace_id and m.content_hash = l.content_hash
-    and m.position = d.corrected_turn
+    and m.position = w.corrected_turn
 qualify row_number() over (
-    partition by l.correction_id order by d.decision_id desc
+    partition by l.correction_id order by w.is_settling desc, w.decision_id desc
 ) = 1

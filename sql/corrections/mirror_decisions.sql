@@ -3,6 +3,6 @@
 --     content_hash varchar, reviewer varchar, perceived_error boolean, reason_code varchar,
 --     reason varchar, evidence_turn integer, rubric_version varchar, seconds double,
 --     draw_probability double, is_audit boolean, corrected_turn integer, corrected_text varchar,
---     decided_at timestamptz)
+--     corrected_tool_calls varchar, decided_at timestamptz)
 insert into decisions by name
 select * from ledger_decisions

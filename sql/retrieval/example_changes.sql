@@ -1,9 +1,9 @@
 -- One row an example that the index lacks (`new`) or should no longer hold (`gone`).
 -- An example stands while its label does, given by a person, in train or validation, on the current
--- version of its trace. Any difference to what the index knows is one `gone` and one `new`.
+-- version of a trace that is not sensitive. Any difference to what the index knows is one `gone` and one `new`.
 -- given: known(correction_id varchar, trace_id varchar, content_hash varchar, session_id varchar,
 --     user_id varchar, app varchar, perceived_error boolean, evidence_turn integer,
---     decided_at timestamp, corrected_text varchar)
+--     decided_at timestamp, corrected_text varchar, corrected_tool_calls varchar)
 with standing as (
     select
         l.correction_id,
@@ -15,9 +15,11 @@ with standing as (
         l.perceived_error,
         l.evidence_turn,
         l.decided_at,
-        c.corrected_text
+        c.corrected_text,
+        c.corrected_tool_calls
     from current_labels as l
     left join current_corrections as c on c.correction_id = l.correction_id
+    anti join sensitive_traces as s on s.trace_id = l.trace_id
     where l.split in ('train', 'validation') and l.source in ('human', 'adjudicated')
 )
 

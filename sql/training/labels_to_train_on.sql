@@ -1,4 +1,4 @@
--- One row a label of a trace that is still as it was labelled, outside the holdout.
+-- One row a label of a trace that is still as it was labelled, outside the holdout and not sensitive.
 select
     l.correction_id,
     l.trace_id,
@@ -12,5 +12,6 @@ select
     l.evidence_turn,
     l.draw_probability
 from current_labels as l
+anti join sensitive_traces as s on s.trace_id = l.trace_id
 where l.split <> 'holdout'
 order by l.trace_id
