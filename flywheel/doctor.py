@@ -7,11 +7,13 @@ exist yet is said to be missing, and stays so.
 import os
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 import duckdb
 import sqlalchemy as sa
@@ -32,6 +34,8 @@ State = Literal["ok", "warning", "problem"]
 LOW_DISK_GB, NO_DISK_GB = 5.0, 0.5
 # A process that holds the warehouse is reported, not waited for.
 WAREHOUSE_WAIT_S = 1.0
+# Where the web app keeps what it signs cookies with, in the data folder.
+WEB_SECRET = "web.secret"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,7 @@ def examine(project_folder: Path) -> list[Finding]:
     except FlywheelError as error:
         return [python, Finding("settings", "problem", str(error), "correct it and look again")]
     stores = (_settings, _disk, _artifacts, _ledger, _warehouse)
-    parts = (_metrics, _embedder, _torch, _dagster)
+    parts = (_metrics, _embedder, _torch, _dagster, _web)
     return [python, *(finding for look in (*stores, *parts) for finding in look(project))]
 
 
@@ -105,6 +109,8 @@ def _ledger(project: Project) -> Iterator[Finding]:
             yield _ledger_version(shown, present)
             if present:
                 yield _champions(connection)
+            if sa.inspect(connection).has_table(tables.users.name):
+                yield _people(connection)
     except (sa.exc.DBAPIError, ModuleNotFoundError) as error:
         why = str(getattr(error, "orig", error)).splitlines()[0]
         yield Finding("ledger", "problem", f"{shown} cannot be read: {why}", "check ledger.url")
@@ -142,6 +148,20 @@ def _champions(connection: sa.Connection) -> Finding:
     ).all()
     named = ", ".join(f"{row.target} {row.version}" for row in rows)
     return Finding("champion", "ok", named or "none promoted yet; the cold-start judge is in use")
+
+
+def _people(connection: sa.Connection) -> Finding:
+    users = tables.users
+    active = sa.select(users.c.role, users.c.password_hash.is_not(None)).where(users.c.is_active)
+    found = Counter((role, may_sign_in) for role, may_sign_in in connection.execute(active))
+    n_people = sum(n for (_, may_sign_in), n in found.items() if may_sign_in)
+    n_admins = found["admin", True]
+    n_programs = sum(n for (role, _), n in found.items() if role == "service")
+    if not n_admins:
+        sentence = "no admin can sign in yet; `flywheel up` prints a link for the first one"
+        return Finding("people", "ok", sentence)
+    sentence = f"{n_people} can sign in, {n_admins} of them as admin; {n_programs} programs"
+    return Finding("people", "ok", sentence)
 
 
 def _warehouse(project: Project) -> Iterator[Finding]:
@@ -234,6 +254,26 @@ def _dagster(_: Project) -> Iterator[Finding]:
         yield Finding("dagster", "warning", sentence, "pip install flywheel-loop")
     else:
         yield Finding("dagster", "ok", found)
+
+
+def _web(project: Project) -> Iterator[Finding]:
+    web = project.settings.web
+    public = urlsplit(web.public_url)
+    secret = project.data_dir / WEB_SECRET
+    if not web.public_url:
+        yield Finding("web", "ok", "the pages are for this machine; web.public_url is empty")
+    elif public.scheme not in ("http", "https") or not public.hostname:
+        sentence = f"web.public_url is {web.public_url!r}, which is no address"
+        yield Finding("web", "problem", sentence, "write it as https://flywheel.example.com")
+    elif public.scheme == "http" and public.hostname not in ("localhost", "127.0.0.1", "::1"):
+        sentence = f"people use {web.public_url}, and passwords cross the network as they are"
+        yield Finding("web", "warning", sentence, "put a proxy with TLS before it, and use https")
+    else:
+        yield Finding("web", "ok", f"people use {web.public_url}")
+    if not web.secret and secret.exists() and secret.stat().st_mode & 0o077:
+        sentence = f"{secret} can be read by others, who could then sign in as anybody"
+        remedy = "remove it and start the web app again; everybody signs in anew"
+        yield Finding("web", "problem", sentence, remedy)
 
 
 def _existing(path: Path) -> Path:

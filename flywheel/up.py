@@ -1,7 +1,8 @@
-"""`flywheel up`: Dagster's webserver and daemon for one project, in one group, until Ctrl-C.
+"""`flywheel up`: the web app and Dagster of one project, started together, until Ctrl-C.
 
-A project folder in, an exit code out; the one idea is that the group lives and dies as one: its
-instance stands in the project's data folder, and nothing of it is left when this returns.
+A project folder in, an exit code out; the one idea is that the two live and die as one: Dagster's
+instance stands in the project's data folder, where one part ends the other is ended, and nothing of
+either is left when this returns.
 """
 
 import fcntl
@@ -14,18 +15,23 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 import click
 
 from flywheel.errors import TryAgain
 from flywheel.store import Project, open_project
+from flywheel.web.invitations import FIRST_LINK_HOURS, ensure_first_admin_link
+from flywheel.web.security import is_loopback
 
 HOST = "127.0.0.1"
+PORT = 3000
+_ANY = ("0.0.0.0", "::")
 # Dagster gives its own children 60 s to end what they do.
 GRACE_S = 65.0
 KILL_S = 5.0
@@ -33,59 +39,177 @@ _POLL_S = 0.5
 # `dg dev`, which it speaks for, is a tool for developers and no part of the installation.
 _WITHOUT_ADVICE = "ignore:Function `dev_command` is superseded"
 
+# Whatever proxy the environment names, the parts are on this machine.
+_directly = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
-def run_up(project_folder: Path, port: int = 3000) -> int:
-    """Run Dagster for the project, on loopback, until a person or a signal ends it; an exit code.
+Part = Literal["web", "dagster"]
 
-    Raises TryAgain where it runs already or the port is taken, and BadSetting as `open_project`.
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is started, and where it listens; Dagster knows no users, and is on loopback always."""
+
+    project: Project
+    home: Path
+    parts: tuple[Part, ...]
+    host: str
+    port: int
+    dagster_port: int
+
+    @property
+    def dagster_url(self) -> str:
+        return f"http://{HOST}:{self.dagster_port}"
+
+    @property
+    def web_url(self) -> str:
+        """Where this machine finds the pages."""
+        host = HOST if self.host in _ANY else self.host
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A part that was started as the leader of its own group; `probe` is where it answers.
+
+    `farewell` is the signal by which it ends in order.
+    """
+
+    name: str
+    process: "subprocess.Popen[bytes]"
+    probe: str
+    farewell: signal.Signals
+
+
+def run_up(
+    project_folder: Path,
+    port: int = PORT,
+    dagster_port: int | None = None,
+    only: Part | None = None,
+    host: str = HOST,
+) -> int:
+    """Run the web app and Dagster for the project until a person or a signal ends it; an exit code.
+
+    The web app listens on `host` and `port`, Dagster on loopback and the port after it unless
+    given; `only` starts one of the two. Raises TryAgain where they run already or a port is taken,
+    and BadSetting as `open_project`.
     """
     project = open_project(project_folder.absolute())
     home = prepare_home(project)
-    with _alone(home / "up.lock") as lock:
-        _refuse_busy(port)
+    parts: tuple[Part, ...] = (only,) if only else ("web", "dagster")
+    plan = _Plan(project, home, parts, host, port, dagster_port or port + 1)
+    # Several servers of pages may stand on one ledger; of Dagster there is one.
+    with _alone(home / ("up.lock" if "dagster" in parts else f"web-{port}.lock")) as lock:
+        _refuse_busy(plan)
+        _warn_of_listeners(plan)
         for name in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(name, signal.default_int_handler)
-        click.echo(f"Starting Dagster for {project.folder}; about ten seconds.", err=True)
-        environment = _environment(project, home)
-        if lock.read():
-            click.echo("It was cut off the last time; ending what was under way.", err=True)
-            orphans = [sys.executable, "-m", "dagster_defs.orphans"]
-            subprocess.run(orphans, env=environment, cwd=home, check=False)
-        return _run(home, environment, port, lock)
+        return _run(plan, lock)
 
 
-def _run(home: Path, environment: Mapping[str, str], port: int, lock: IO[str]) -> int:
-    command = [sys.executable, "-W", _WITHOUT_ADVICE, "-m", "dagster", "dev"]
-    command += ["--log-level", "warning", "--workspace", str(home / "workspace.yaml")]
-    command += ["--host", HOST, "--port", str(port)]
-    # The group holds the lock too: where this process is killed, it still stands.
-    group = subprocess.Popen(
-        command, env=environment, cwd=home, start_new_session=True, pass_fds=[lock.fileno()]
-    )
-    _write(lock, str(group.pid))
+def _run(plan: _Plan, lock: IO[str]) -> int:
+    was_cut_off = bool(lock.read())
+    running: list[_Running] = []
     try:
-        if _answers(group, port):
-            click.echo(f"Open http://{HOST}:{port} - Ctrl-C ends it.", err=True)
-        code = group.wait()
-        click.echo(f"Dagster ended by itself with code {code}; its words are above.", err=True)
+        for part in plan.parts:
+            running.append(
+                _start_web(plan, lock) if part == "web" else _start_dagster(plan, lock, was_cut_off)
+            )
+            _write(lock, " ".join(str(one.process.pid) for one in running))
+        ended = _watch(plan, running)
+        click.echo(
+            f"{ended.name} ended by itself with code {ended.process.returncode}; "
+            "its words are above.",
+            err=True,
+        )
         return 1
     except KeyboardInterrupt:
-        click.echo("Ending Dagster; runs under way are stopped.", err=True)
+        click.echo("Ending it; runs under way are stopped.", err=True)
         return 0
     finally:
-        _end(group)
+        _end(running)
         _write(lock, "")
+
+
+def _start_web(plan: _Plan, lock: IO[str]) -> _Running:
+    command = [sys.executable, "-m", "flywheel.web", "--project", str(plan.project.folder)]
+    command += ["--host", plan.host, "--port", str(plan.port)]
+    if "dagster" in plan.parts:
+        command += ["--dagster-url", plan.dagster_url]
+    process = _start(plan, command, lock)
+    return _Running("The web app", process, f"{plan.web_url}/healthz", signal.SIGTERM)
+
+
+def _start_dagster(plan: _Plan, lock: IO[str], was_cut_off: bool) -> _Running:
+    click.echo(f"Starting Dagster for {plan.project.folder}; about ten seconds.", err=True)
+    if was_cut_off:
+        click.echo("It was cut off the last time; ending what was under way.", err=True)
+        orphans = [sys.executable, "-m", "dagster_defs.orphans"]
+        environment = _environment(plan.project, plan.home)
+        subprocess.run(orphans, env=environment, cwd=plan.home, check=False)
+    command = [sys.executable, "-W", _WITHOUT_ADVICE, "-m", "dagster", "dev"]
+    command += ["--log-level", "warning", "--workspace", str(plan.home / "workspace.yaml")]
+    command += ["--host", HOST, "--port", str(plan.dagster_port)]
+    process = _start(plan, command, lock)
+    return _Running("Dagster", process, f"{plan.dagster_url}/server_info", signal.SIGINT)
+
+
+def _start(plan: _Plan, command: Sequence[str], lock: IO[str]) -> "subprocess.Popen[bytes]":
+    # Each part holds the lock too: where this process is killed, it still stands.
+    return subprocess.Popen(
+        command,
+        env=_environment(plan.project, plan.home),
+        cwd=plan.home,
+        start_new_session=True,
+        pass_fds=[lock.fileno()],
+    )
+
+
+def _watch(plan: _Plan, running: Sequence[_Running]) -> _Running:
+    """Say where each part is once it answers, and wait; the first part that ended."""
+    silent = list(running)
+    while True:
+        for part in running:
+            if part.process.poll() is not None:
+                return part
+        for part in list(silent):
+            if _answers(part):
+                silent.remove(part)
+                click.echo(_greeting(plan, part), err=True)
+        time.sleep(_POLL_S)
+
+
+def _answers(part: _Running) -> bool:
+    try:
+        with _directly.open(part.probe, timeout=5):
+            return True
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _greeting(plan: _Plan, part: _Running) -> str:
+    if part.name == "Dagster":
+        return f"Dagster is at {plan.dagster_url}. Ctrl-C ends it."
+    address = plan.project.settings.web.public_url.rstrip("/") or plan.web_url
+    ledger = plan.project.stores.ledger
+    token = ensure_first_admin_link(ledger)
+    ledger.close()
+    if token is None:
+        return f"Open {address} - Ctrl-C ends it."
+    return (
+        f"Open {address}/welcome/{token} - whoever does becomes the admin. "
+        f"The link works once, for {FIRST_LINK_HOURS} hours. Ctrl-C ends it."
+    )
 
 
 @contextmanager
 def _alone(path: Path) -> Iterator[IO[str]]:
-    """The lock of the project's Dagster; it holds the group's number while the group runs."""
+    """The lock of what runs; it holds the numbers of the parts' groups while they run."""
     with path.open("a+") as lock:
         lock.seek(0)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            runs = f"Dagster runs for this project already, as process {lock.read()}"
+            runs = f"it runs for this project already, as process {lock.read()}"
             raise TryAgain(f"{runs}; end that with Ctrl-C or `kill -INT`") from None
         yield lock
 
@@ -118,49 +242,56 @@ def _environment(project: Project, home: Path) -> dict[str, str]:
     }
 
 
-def _refuse_busy(port: int) -> None:
-    if _is_free(port):
+def _refuse_busy(plan: _Plan) -> None:
+    wanted = {"web": (plan.host, plan.port), "dagster": (HOST, plan.dagster_port)}
+    for part in plan.parts:
+        host, port = wanted[part]
+        if _is_free(host, port):
+            continue
+        taken = {plan.port, plan.dagster_port}
+        free = next(
+            (p for p in range(port + 1, 65536) if p not in taken and _is_free(host, p)), None
+        )
+        option = "--port" if part == "web" else "--dagster-port"
+        hint = f"; try `flywheel up {option} {free}`" if free else ""
+        raise TryAgain(f"port {port} of {host} is in use by another program{hint}")
+
+
+def _warn_of_listeners(plan: _Plan) -> None:
+    public_url = plan.project.settings.web.public_url
+    if "web" not in plan.parts or is_loopback(plan.host) or public_url.startswith("https://"):
         return
-    free = next((other for other in range(port + 1, 65536) if _is_free(other)), None)
-    hint = f"; try `flywheel up --port {free}`" if free else ""
-    raise TryAgain(f"port {port} of {HOST} is in use by another program{hint}")
+    why = "passwords cross the network as they are; put a proxy with TLS before it"
+    if plan.host in _ANY and not public_url:
+        why = "nobody else is answered until web.public_url says by which address they come"
+    click.echo(f"Warning: {plan.host} is heard by other machines: {why}.", err=True)
 
 
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
+def _is_free(host: str, port: int) -> bool:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         # As servers do: a port whose last connections are still closing is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, port))
+            probe.bind((host, port))
         except OSError:
             return False
     return True
 
 
-def _answers(group: "subprocess.Popen[bytes]", port: int) -> bool:
-    """Wait until the webserver answers; False where the group ended before."""
-    while group.poll() is None:
-        try:
-            with urllib.request.urlopen(f"http://{HOST}:{port}/server_info", timeout=5):
-                return True
-        except (urllib.error.URLError, OSError):
-            time.sleep(_POLL_S)
-    return False
-
-
-def _end(group: "subprocess.Popen[bytes]") -> None:
-    """End the whole group: asked, then told, then killed; a second Ctrl-C skips the asking."""
-    if group.poll() is None:
-        group.send_signal(signal.SIGINT)
-        try:
-            group.wait(GRACE_S)
-        except (subprocess.TimeoutExpired, KeyboardInterrupt):
-            click.echo("Dagster takes too long; ending it at once.", err=True)
+def _end(running: Sequence[_Running]) -> None:
+    """End all of every part: asked, then told, then killed; a second Ctrl-C skips the asking."""
+    asked = [part for part in running if part.process.poll() is None]
+    for part in asked:
+        part.process.send_signal(part.farewell)
+    try:
+        for part in asked:
+            part.process.wait(GRACE_S)
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        click.echo("It takes too long; ending it at once.", err=True)
     for last_word in (signal.SIGTERM, signal.SIGKILL):
-        if not _reaches(group, last_word):
-            return
+        left = [part.process for part in running if _reaches(part.process, last_word)]
         deadline = time.monotonic() + KILL_S
-        while time.monotonic() < deadline and _reaches(group, 0):
+        while time.monotonic() < deadline and any(_reaches(process, 0) for process in left):
             time.sleep(_POLL_S)
 
 

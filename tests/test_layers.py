@@ -12,7 +12,7 @@ ORDER = (
     *("errors", "records", "statistics", "safety"),
     *("settings", "store", "models"),
     *("traces", "metrics", "judge", "queue", "review", "corrections", "quality", "retrieval"),
-    *("training", "gate", "registry", "sample", "loop", "demo", "doctor", "up", "cli"),
+    *("training", "gate", "registry", "sample", "loop", "demo", "doctor", "web", "up", "cli"),
 )
 # Seconds to import each, so that `flywheel --help` must not.
 HEAVY = {"torch", "transformers", "sentence_transformers", "peft", "faiss", "matplotlib"}

@@ -4,11 +4,12 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 import click
 
 from flywheel import __version__
-from flywheel.cli import judge, registry, review, stages, traces, training
+from flywheel.cli import judge, registry, review, stages, traces, training, users
 from flywheel.cli.output import as_json, emit, emit_rows, progress_bar, words
 from flywheel.errors import BadInput, FlywheelError
 from flywheel.settings import PROJECT_FILE
@@ -119,13 +120,29 @@ def demo(target: Path, as_json: bool) -> None:
 
 
 @cli.command()
-@click.option("--port", default=3000, show_default=True, help="Port on the loopback address.")
+@click.option("--port", default=3000, show_default=True, help="Port of the web app.")
+@click.option(
+    "--dagster-port", type=int, help="Port of Dagster; the one after --port unless given."
+)
+@click.option("--only", type=click.Choice(["web", "dagster"]), help="Start one of the two.")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Where the web app listens; Dagster is on loopback always.",
+)
 @click.pass_obj
-def up(folder: Path, port: int) -> None:
-    """Run Dagster's webserver and daemon for this project, until Ctrl-C."""
+def up(
+    folder: Path,
+    port: int,
+    dagster_port: int | None,
+    only: Literal["web", "dagster"] | None,
+    host: str,
+) -> None:
+    """Run the web app and Dagster for this project, until Ctrl-C."""
     from flywheel.up import run_up
 
-    sys.exit(run_up(folder, port))
+    sys.exit(run_up(folder, port, dagster_port, only, host))
 
 
 @cli.command()
@@ -153,6 +170,7 @@ for group in (
     training.training,
     registry.registry,
     stages.warehouse,
+    users.users,
 ):
     cli.add_command(group)
 
