@@ -53,15 +53,20 @@ class DecidedVersion:
     @property
     def label(self) -> StandingLabel:
         """The last adjudication, else what most say; its words are the last on that side."""
-        settled = [vote for vote in self.votes if vote.kind == "adjudicate"]
-        if settled:
-            return StandingLabel(settled[-1].decision.perceived_error, "adjudicated", settled[-1])
+        if self.latest.kind == "adjudicate":
+            return StandingLabel(self.latest.decision.perceived_error, "adjudicated", self.latest)
         n_error = sum(vote.decision.perceived_error for vote in self.votes)
         if 2 * n_error == len(self.votes):
             return StandingLabel(None, "human", None)
         is_error = 2 * n_error > len(self.votes)
         of_side = [vote for vote in self.votes if vote.decision.perceived_error == is_error]
         return StandingLabel(is_error, "human", of_side[-1])
+
+    @property
+    def latest(self) -> StandingDecision:
+        """The last adjudication, else the last vote: when the label became what it is."""
+        settled = [vote for vote in self.votes if vote.kind == "adjudicate"]
+        return (settled or self.votes)[-1]
 
     @property
     def corrections(self) -> list[StandingDecision]:

@@ -16,6 +16,9 @@ from flywheel.review.export_messages import Row, for_openai, for_trl, plain_mess
 from flywheel.review.standing import StandingDecision
 from flywheel.traces.documents import Message, tool_calls_of
 
+# OpenAI asks for at least one message of input; TRL 1.16 stops at a prompt without any.
+_NO_PROMPT = "no message before the answer"
+
 
 @dataclass(frozen=True, slots=True)
 class DecidedTrace:
@@ -62,11 +65,12 @@ def examples_of(trace: DecidedTrace, format: ExportFormat) -> Iterator[Example |
 def provenance_of(said: DecidedVersion, correction: StandingDecision | None = None) -> Row:
     """Where a row comes from: the trace, its label, and the correction where it is of one.
 
-    Reason, rubric and time are those of the correction, or of the vote whose words the label takes.
+    What is said besides is said by the correction, or by the vote whose words the label takes.
     """
     label = said.label
     speaker = correction or label.said
     by = (speaker or said.votes[-1]).decision
+    latest = (correction or said.latest).decision
     return {
         "trace_id": said.trace_id,
         "content_hash": said.content_hash,
@@ -80,9 +84,9 @@ def provenance_of(said: DecidedVersion, correction: StandingDecision | None = No
         "reason_code": by.reason_code if speaker else None,
         "reason": by.reason if speaker else None,
         "evidence_turn": by.evidence_turn if speaker else None,
-        "rubric_version": by.rubric_version,
+        "rubric_version": latest.rubric_version,
         "reviewers": sorted({vote.decision.reviewer for vote in said.votes}),
-        "decided_at": by.decided_at.isoformat(),
+        "decided_at": latest.decided_at.isoformat(),
         # What the label is called in the warehouse.
         "correction_id": str(max(vote.decision_id for vote in said.votes)),
         "decision_id": correction.decision_id if correction else None,
@@ -145,20 +149,17 @@ def _why_none(
     """Why a correction gives no row in a format, or None where it does."""
     if _is_silent(better):
         return "correction without text or tool call"
-    if format in ("trl-sft", "openai-sft"):
-        return None if format == "openai-sft" else _why_no_prompt(before)
+    if format == "openai-sft":
+        return None
+    if not before:
+        return _NO_PROMPT
+    if format == "trl-sft":
+        return None
     if (better.content, better.tool_calls) == (original.content, original.tool_calls):
         return "correction that changes nothing"
     if _is_silent(original) and format != "trl-kto":
         return "correction of an empty message, which leaves nothing to be preferred to"
-    return _why_no_prompt(before)
-
-
-def _why_no_prompt(before: Sequence[Message]) -> str | None:
-    # TRL's apply_chat_template refuses either, and with it the whole file.
-    if not before:
-        return "no message before the answer"
-    return "only a system message before the answer" if before[-1].role == "system" else None
+    return None
 
 
 def _judged_answer(trace: DecidedTrace) -> Example | LeftOut:
@@ -175,9 +176,8 @@ def _judged_answer(trace: DecidedTrace) -> Example | LeftOut:
     if not answers:
         return LeftOut("no answer to judge")
     turn = answers[-1].position
-    why = _why_no_prompt(trace.messages[:turn])
-    if why is not None:
-        return LeftOut(why)
+    if turn == 0:
+        return LeftOut(_NO_PROMPT)
     judged = {"completion": for_trl(answers[-1:]), "label": not label.perceived_error}
     return _trl(trace, turn, judged, provenance_of(trace.said))
 

@@ -1,7 +1,8 @@
 """Decisions from a file, such as another tool's export: JSON lines in, rows of the ledger out.
 
-A row is known again by the hash of what it says, so that a file can be imported twice; what cannot
-be used is named with its line, and never stops the rest.
+A line is one decision, or a trace of our own export with all of its decisions. Each is known again
+by the hash of what it says, so that a file can be imported twice; what cannot be used is named with
+its line, and never stops the rest.
 """
 
 import hashlib
@@ -10,6 +11,7 @@ from codecs import BOM_UTF8
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,8 +28,9 @@ from pydantic import (
 )
 
 from flywheel.errors import BadInput
-from flywheel.records import ERROR_CODES, Decision, ReasonCode
+from flywheel.records import ONLY_WITH_ERROR, Decision, ReasonCode
 from flywheel.review.rows import append
+from flywheel.review.standing import Word
 from flywheel.review.tool_calls import in_openai_shape
 from flywheel.store import Stores
 from flywheel.store.ledger import Ledger, now, record_action
@@ -36,13 +39,11 @@ from flywheel.traces.importing import RejectedRow
 
 # Decisions of a file between two commits: what a kill may leave for the next import.
 BATCH = 1_000
-# A request to clarify is no error unless it challenges the answer before it, so it goes with both.
-_ONLY_WITH_ERROR = ERROR_CODES - {"clarification_request"}
 
 
 @dataclass(frozen=True, slots=True)
 class DecisionImport:
-    """What became of the lines of a decision file."""
+    """What became of the decisions of a file; a line that cannot be read counts as one."""
 
     read: int
     new: int
@@ -91,6 +92,7 @@ class _Row(BaseModel):
     trace_id: _Name
     perceived_error: bool
     reviewer: _Name
+    kind: Word = "decide"
     content_hash: Annotated[_Name, Field(max_length=64)] | None = None
     reason_code: ReasonCode = "none"
     reason: _Text = ""
@@ -113,7 +115,7 @@ class _Row(BaseModel):
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> "_Row":
-        if not self.perceived_error and self.reason_code in _ONLY_WITH_ERROR:
+        if not self.perceived_error and self.reason_code in ONLY_WITH_ERROR:
             raise ValueError(
                 f"reason_code {self.reason_code!r} is one of an error, and perceived_error is false"
             )
@@ -130,11 +132,20 @@ class _Row(BaseModel):
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
     def decision(self, content_hash: str) -> Decision:
-        said = self.model_dump(exclude={"content_hash", "decided_at"})
+        said = self.model_dump(exclude={"content_hash", "decided_at", "kind"})
         return Decision(content_hash=content_hash, decided_at=self.decided_at or now(), **said)
 
 
+class _Exported(BaseModel):
+    """A line of our own export, whose votes carry the same keys."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+    decisions: list[_Row] | None = None
+
+
 _Numbered = tuple[int, _Row]
+# A decision, its import key, and whether it settles the trace.
+_Made = tuple[Decision, str, Word]
 
 
 def _read(path: Path) -> tuple[list[_Numbered], list[RejectedRow]]:
@@ -144,10 +155,18 @@ def _read(path: Path) -> tuple[list[_Numbered], list[RejectedRow]]:
             if not line.strip():
                 continue
             try:
-                rows.append((number, _Row.model_validate_json(line.removeprefix(BOM_UTF8))))
+                rows += [(number, row) for row in _rows_of(line.removeprefix(BOM_UTF8))]
             except ValidationError as error:
                 rejected.append(RejectedRow(str(path), number, _first_fault(error)))
     return rows, rejected
+
+
+def _rows_of(line: bytes) -> list[_Row]:
+    if b'"decisions"' in line:
+        exported = _Exported.model_validate_json(line).decisions
+        if exported is not None:
+            return exported
+    return [_Row.model_validate_json(line)]
 
 
 def _first_fault(error: ValidationError) -> str:
@@ -161,11 +180,12 @@ def _first_fault(error: ValidationError) -> str:
 
 def _checked(
     stores: Stores, path: Path, rows: Sequence[_Numbered]
-) -> tuple[list[tuple[Decision, str]], list[RejectedRow]]:
+) -> tuple[list[_Made], list[RejectedRow]]:
     """The rows as decisions on versions of traces that the warehouse has, with their keys."""
     wanted = pa.table(
         {
-            "line": pa.array([line for line, _ in rows], pa.int64()),
+            # Not the line's own number, which the decisions of one trace share.
+            "line": pa.array(range(len(rows)), pa.int64()),
             "trace_id": pa.array([row.trace_id for _, row in rows], pa.string()),
             "content_hash": pa.array([row.content_hash for _, row in rows], pa.string()),
             "corrected_turn": pa.array([row.corrected_turn for _, row in rows], pa.int64()),
@@ -177,7 +197,7 @@ def _checked(
     for (line, row), version in zip(rows, versions, strict=True):
         why = _why_unusable(row, version)
         if why is None:
-            made.append((row.decision(version["content_hash"]), row.import_key()))
+            made.append((row.decision(version["content_hash"]), row.import_key(), row.kind))
         else:
             rejected.append(RejectedRow(str(path), line, why))
     return made, rejected
@@ -197,9 +217,9 @@ def _why_unusable(row: _Row, version: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _append_new(ledger: Ledger, path: Path, made: Sequence[tuple[Decision, str]]) -> int:
+def _append_new(ledger: Ledger, path: Path, made: Sequence[_Made]) -> int:
     """Append one batch in one transaction, without what was imported before; how many are new."""
-    by_key = {import_key: (decision, import_key) for decision, import_key in reversed(made)}
+    by_key = {row[1]: row for row in reversed(made)}
     with ledger.begin() as connection:
         present = connection.scalars(
             sa.select(decisions.c.import_key).where(decisions.c.import_key.in_(list(by_key)))
@@ -208,8 +228,9 @@ def _append_new(ledger: Ledger, path: Path, made: Sequence[tuple[Decision, str]]
             del by_key[str(import_key)]
         fresh = list(reversed(by_key.values()))
         if fresh:
-            append(connection, fresh)
-            reviewers = sorted({decision.reviewer for decision, _ in fresh})
+            for kind, of_kind in groupby(fresh, lambda row: row[2]):
+                append(connection, [(decision, key) for decision, key, _ in of_kind], kind)
+            reviewers = sorted({decision.reviewer for decision, _, _ in fresh})
             record_action(
                 connection,
                 "import",
