@@ -20,6 +20,7 @@ _LOOKS = {
     *("stroke-dasharray", "stroke-linecap", "stroke-linejoin", "stroke-miterlimit"),
     *("text-anchor", "font-size", "font-weight"),
 }
+_DEFAULTS = {("opacity", "1"), ("stroke-width", "1")}
 _LONG_NUMBER = re.compile(r"-?\d+\.\d{2,}")
 
 
@@ -40,25 +41,31 @@ def for_page(svg: str, colours: Mapping[str, str], class_name: str) -> str:
 
 
 def _clean(element: ElementTree.Element, colours: Mapping[str, str]) -> None:
-    link = element.get(_LINK, "")
-    said = element.get("aria-label", "")
+    link, said = element.get(_LINK, ""), element.get("aria-label", "")
     given = dict(element.attrib)
     element.attrib.clear()
     for name, value in given.items():
         if name in _PLACES:
             element.set(name, _LONG_NUMBER.sub(_rounded, value))
-        elif name in _LOOKS:
+        elif name in _LOOKS and (name, value) not in _DEFAULTS:
             element.set(name, colours.get(value.lower(), value))
     if _name(element) == "a" and link.startswith("/") and not link.startswith("//"):
         element.set("href", link)
         element.set("tabindex", "-1")
     for child in list(element):
-        if _name(child) in _ELEMENTS and child.get("display") != "none":
+        if _name(child) in _ELEMENTS:
             _clean(child, colours)
-        else:
+        if _name(child) not in _ELEMENTS or _draws_nothing(child):
             element.remove(child)
     if said and _name(element) == "path":
         ElementTree.SubElement(element, f"{{{_SVG}}}title").text = said
+
+
+def _draws_nothing(element: ElementTree.Element) -> bool:
+    """Whether it is a group without content or a path without a colour; none is inherited here."""
+    if _name(element) == "path":
+        return element.get("fill") is None and element.get("stroke") is None
+    return _name(element) in ("g", "a") and not len(element)
 
 
 def _name(element: ElementTree.Element) -> str:
