@@ -31,6 +31,9 @@ from flywheel.traces.documents import DocumentHeader, open_document
 GROUP_ROWS = 500
 GROUP_CHARACTERS = 32_000_000
 
+# Line ends to Unicode and to some readers of lines, such as Python's splitlines; not to JSON.
+_LINE_ENDS = {ord(end): f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"}
+
 
 @dataclass(frozen=True, slots=True)
 class ExportReport:
@@ -234,7 +237,8 @@ def _tools_of(header: DocumentHeader) -> list[object]:
 
 
 def _line(row: Row) -> bytes:
-    return (encodable(json.dumps(row, ensure_ascii=False)) + "\n").encode()
+    text = json.dumps(row, ensure_ascii=False).translate(_LINE_ENDS)
+    return (encodable(text) + "\n").encode()
 
 
 def _write_lines(paths: Sequence[Path], examples: Iterable[Example]) -> None:

@@ -32,8 +32,9 @@ _OPEN: frozenset[str] = frozenset({"pending", "disputed"})
 class VisibleItem:
     """An item as one reviewer may see it; `is_hidden` where the judge's word was taken out.
 
-    Hidden are the judge's verdict, its reason and the message that it quotes, the metrics, and all
-    that tells how the item was drawn: they are None, and `metrics` is empty.
+    Hidden are the judge's verdict and its reason, the metrics, and all that tells how the item was
+    drawn: they are None, and `metrics` is empty. `evidence_turn` stays, since every verdict names
+    a message, whatever it says.
     """
 
     item_id: int
@@ -71,7 +72,7 @@ _OF_ITEM = [field.name for field in fields(VisibleItem) if field.name in Item.__
 _HIDDEN: Mapping[str, object] = dict.fromkeys(
     (
         *("reason", "priority", "draw_probability", "audit_probability", "probability"),
-        *("judge_version", "judge_reason", "judge_reason_code", "evidence_turn"),
+        *("judge_version", "judge_reason", "judge_reason_code"),
     )
 ) | {"metrics": ()}
 
