@@ -8,9 +8,11 @@ import hashlib
 
 import dagster as dg
 
+from dagster_defs.defs.review import reviews
+from dagster_defs.metadata import facts
 from dagster_defs.resources import ProjectResource
 from dagster_defs.schedules import learn, retrain
-from flywheel.review import count_decisions
+from flywheel.review import count_decisions, count_reviews
 from flywheel.training.challenger import labels_since_training
 
 _UNDER_WAY = [
@@ -25,14 +27,22 @@ _UNDER_WAY = [
 def learn_after_decisions(
     context: dg.SensorEvaluationContext, project: ProjectResource
 ) -> dg.SensorResult | dg.SkipReason:
-    """Labels, estimates and the index follow what people decide; the cursor is how much it was."""
-    decided = str(count_decisions(project.get().stores.ledger))
-    if decided == (context.cursor or "0"):
+    """Labels, estimates and the index follow what people decide; the cursor is how much it was.
+
+    With the run it reports `reviews`, which nobody else can: people made it.
+    """
+    ledger, known = project.get().stores.ledger, int(context.cursor or "0")
+    decided = count_decisions(ledger)
+    if decided == known:
         return dg.SkipReason(f"{decided} decisions, all of them in the labels")
     if is_under_way(context.instance, learn.name):
         return dg.SkipReason("the labels are being derived; asking again after that")
-    request = dg.RunRequest(run_key=f"decisions-{decided}")
-    return dg.SensorResult(run_requests=[request], cursor=decided)
+    made = {"new since the last": decided - known} | facts(count_reviews(ledger))
+    return dg.SensorResult(
+        run_requests=[dg.RunRequest(run_key=f"decisions-{decided}")],
+        asset_events=[dg.AssetMaterialization(reviews.key, metadata=made)],
+        cursor=str(decided),
+    )
 
 
 @dg.sensor(job=retrain, minimum_interval_seconds=60, default_status=dg.DefaultSensorStatus.RUNNING)

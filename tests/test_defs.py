@@ -17,7 +17,14 @@ from dagster_defs.schedules import SCHEDULES, every_night, retrain_every_week
 from dagster_defs.sensors import SENSORS, learn_after_decisions, retrain_after_corrections
 from flywheel.corrections import derive_labels
 from flywheel.records import Decision, split_of
-from flywheel.review import decide, import_decisions, undo
+from flywheel.review import (
+    adjudicate,
+    decide,
+    decline,
+    flag_sensitive,
+    import_decisions,
+    undo,
+)
 from flywheel.store import Project, open_project
 from flywheel.store.tables import queue_items
 from flywheel.traces.importing import import_file
@@ -353,10 +360,13 @@ def decide_on(project: Project, trace_id: str, reviewer: str = "ada") -> None:
             connection.raw.execute("select trace_id, content_hash from traces").fetchall()
         )
     content_hash = hashes.get(trace_id, "unknown")
-    made = Decision(
+    decide(project.stores.ledger, decision_on(trace_id, content_hash, reviewer))
+
+
+def decision_on(trace_id: str, content_hash: str, reviewer: str) -> Decision:
+    return Decision(
         trace_id, content_hash, reviewer, True, "correction", "Wrong place.", datetime.now(UTC)
     )
-    decide(project.stores.ledger, made)
 
 
 def tick(
@@ -438,6 +448,57 @@ def test_labels_follow_decisions_once(small: Project) -> None:
         assert [request.run_key for request in answer.run_requests or ()] == ["decisions-1"]
         same = tick(learn_after_decisions, small, instance, answer.cursor)
         assert isinstance(same, dg.SkipReason)
+
+
+def test_the_sensor_reports_what_people_did(small: Project) -> None:
+    """No run materialises `reviews`: the event carries the counts of that moment."""
+    reviews = dg.AssetKey("reviews")
+    with dg.DagsterInstance.ephemeral() as instance:
+        decide_on(small, "trace-0")
+        cursor = tick(learn_after_decisions, small, instance).cursor  # type: ignore[union-attr]
+        decide_on(small, "trace-0", "grace")
+        decide_on(small, "trace-1", "grace")
+        answer = tick(learn_after_decisions, small, instance, cursor)
+        assert isinstance(answer, dg.SensorResult)
+        (event,) = answer.asset_events
+        assert isinstance(event, dg.AssetMaterialization)
+        # As the daemon does with it.
+        instance.report_runless_asset_event(event)
+        kept = instance.get_latest_materialization_event(reviews)
+        assert kept is not None
+        assert kept.asset_materialization is not None
+        assert {
+            name: value.value for name, value in kept.asset_materialization.metadata.items()
+        } == {
+            "new since the last": 2,
+            "rows": 3,
+            "decisions": 3,
+            "adjudications": 0,
+            "corrections": 0,
+            "sensitive": 0,
+            "reviewers": 2,
+        }
+
+
+def test_labels_follow_what_is_taken_back_settled_or_marked_and_no_skip(small: Project) -> None:
+    ledger, keys = small.stores.ledger, []
+    with dg.DagsterInstance.ephemeral() as instance:
+        cursor = None
+        for act in (
+            lambda: decide_on(small, "trace-0"),
+            lambda: decline(ledger, "trace-1", "unknown", "ada"),
+            lambda: undo(ledger, "ada"),
+            lambda: undo(ledger, "ada"),
+            lambda: flag_sensitive(ledger, "trace-0", "unknown", "ada"),
+            lambda: adjudicate(ledger, decision_on("trace-0", "unknown", "grace")),
+        ):
+            act()
+            answer = tick(learn_after_decisions, small, instance, cursor)
+            if isinstance(answer, dg.SensorResult):
+                cursor = answer.cursor
+                keys += [request.run_key for request in answer.run_requests or ()]
+    # The decline and what took it back started nothing.
+    assert keys == [f"decisions-{n}" for n in (1, 2, 3, 4)]
 
 
 def test_every_night_works_on_the_day_that_has_ended() -> None:

@@ -11,5 +11,6 @@ reviews = dg.AssetSpec(
     kinds={"sqlite"},
     description="""What people said of the traces in the queue; made by them, not by a run.
 
-    Decisions enter by `flywheel review import` and are kept in the ledger for ever.""",
+    Decisions come from the web page or by `flywheel review import`, and are kept in the ledger for
+    ever. The sensor `learn_after_decisions` reports how many they are.""",
 )
