@@ -16,16 +16,19 @@ from pathlib import Path
 
 import httpx
 
-from flywheel.queue import fill_queue
+from flywheel.quality import write_quality_report
+from flywheel.queue import ItemFilter, fill_queue, list_items
 from flywheel.records import Role
+from flywheel.review import comment, decide, decline, flag_sensitive
 from flywheel.settings import QueueSettings
 from flywheel.store import Project
+from flywheel.store.tables import queue_items
 from flywheel.web.accounts import add_user
 from flywheel.web.invitations import new_link
 from flywheel.web.keys import new_key
 from flywheel.web.sessions import COOKIE
 from tests.conftest import trace
-from tests.judged import DAY, add_scores, add_traces
+from tests.judged import DAY, add_scores, add_traces, said
 
 HOST = "127.0.0.1"
 # Seconds; a start takes two where nothing else runs.
@@ -54,21 +57,22 @@ print(nights * 64)
 2. See [their page](https://example.com/lamb)."""
 
 
-def chat(number: int) -> dict[str, object]:
-    """A short conversation in which the user objects to the second answer."""
+def chat(number: int, app: str = "shop") -> dict[str, object]:
+    """A short conversation in which the user objects to the first answer."""
     return trace(
-        f"chat-{number:02}",
+        f"{app}-{number:02}",
         f"I need a table for {number + 2} on Friday.",
         "Booked for Thursday.",
         f"No, I said Friday, for {number + 2}.",
         "Sorry. It is Friday now.",
+        app=app,
     )
 
 
-def agent(number: int) -> dict[str, object]:
+def agent(number: int, app: str = "travel") -> dict[str, object]:
     """A conversation in whose middle a tool was called with the wrong city."""
-    return trace(f"agent-{number:02}") | {
-        "app": "travel",
+    return trace(f"{app}-{number:02}") | {
+        "app": app,
         "messages": [
             {"role": "user", "content": "A room in Cambridge for two nights, please."},
             {"role": "assistant", "content": "", "tool_calls": json.dumps([CALL])},
@@ -80,16 +84,62 @@ def agent(number: int) -> dict[str, object]:
 
 
 def fill(project: Project, traces: Iterable[Mapping[str, object]]) -> None:
-    """Put traces into the queue, every one; the first is the likeliest error."""
+    """Put traces into the queue, every one, with verdicts from .95 down to .05."""
     rows = list(traces)
     add_traces(project.stores, rows)
-    # A tenth is an audit; the others are certain to be drawn. From .95 down to .05, so that the order is that of the list.
+    # A tenth is an audit; the others are certain to be drawn, too.
     step = 0.9 / max(1, len(rows) - 1)
     add_scores(
         project.stores, {str(row["trace_id"]): 0.95 - step * i for i, row in enumerate(rows)}
     )
     settings = QueueSettings(daily_items=100 * len(rows), audit_share=0.001)
     fill_queue(project.stores, settings, DAY)
+
+
+def furnish(project: Project) -> None:
+    """Fill every page: items of each status, comments, a correction, and what quality shows."""
+    look = [chat(number, "look") for number in range(8)]
+    look[5] = agent(5, "look")
+    look[6]["messages"][1]["content"] = MARKDOWN * 12  # type: ignore[index]
+    fill(project, look)
+    ledger = project.stores.ledger
+    twice = queue_items.c.trace_id == "look-01"
+    with ledger.begin() as connection:
+        connection.execute(queue_items.update().where(twice).values(reviewers_needed=2))
+    better = {"corrected_turn": 1, "corrected_text": "Booked for Friday.", "evidence_turn": 2}
+    decide(ledger, said("look-00", True, reason="The day was wrong.", **better))
+    decide(ledger, said("look-01", True))
+    decide(ledger, said("look-01", False, reviewer="bob"))
+    decline(ledger, "look-02", "v1-look-02", "bob")
+    flag_sensitive(ledger, "look-03", "v1-look-03", "ann", "")
+    comment(ledger, "look-03", "v1-look-03", "ann", "Is this a real address?")
+    write_quality_report(project.stores)
+
+
+def addresses(project: Project) -> dict[str, str]:
+    """Every page of a furnished project, by a name for it; the last of them is none."""
+    items = {
+        item.trace_id: item.item_id
+        for item in list_items(project.stores.ledger, ItemFilter(app="look", status=None)).items
+    }
+    of_trace = "id=look-06&hash=v1-look-06"
+    paths = ("queue", "adjudicate", "quality", "reviewers", "export", "audit", "settings")
+    return {
+        **{path: f"/{path}" for path in (*paths, "account")},
+        "queue, filtered": "/queue?status=&app=look",
+        "queue, none": "/queue?app=nothing",
+        "item": f"/items/{items['look-04']}",
+        "item, correcting": f"/items/{items['look-05']}?correct=1",
+        "item, long": f"/items/{items['look-06']}",
+        "item, sensitive": f"/items/{items['look-03']}",
+        "item, complete": f"/items/{items['look-00']}",
+        "item, disputed": f"/items/{items['look-01']}",
+        "item, declined": f"/items/{items['look-02']}",
+        "done": "/review?app=nothing",
+        "trace": f"/trace?{of_trace}",
+        "message": f"/message?{of_trace}&position=1",
+        "not found": "/nothing",
+    }
 
 
 def free_port() -> int:
