@@ -1,4 +1,4 @@
-"""How far reviewers agree: published examples, intervals that cover, and sentences where unknown."""
+"""How far reviewers agree: published examples, intervals that cover, and what is unknown."""
 
 from datetime import datetime
 

@@ -129,14 +129,18 @@ def _over_time(chart: OverTime, width: int) -> _Chart:
     points = [p for p in chart.points if (last - p.at) // step < inside // _LEAST_STEP]
     first = min(p.at for p in points)
     n_steps = (last - first) // step + 1
-    ticks: Any = {"interval": chart.step, "step": -(-n_steps * _DAY_LABEL // inside)}
-    days = alt.Scale(type="utc", domain=[_moment(first, -step / 2), _moment(last, step / 2)])
+    every = step * -(-n_steps * _DAY_LABEL // inside)
+    # The renderer's own choice begins anew each month, and its weeks are from Sunday on.
+    ticks = [_moment(last - every * i) for i in range((last - first) // every + 1)]
+    span = [_moment(first, -step / 2), _moment(last, step / 2)]
+    # A panel of bars would else make room at its sides, and stand beside that of the points.
+    days = alt.Scale(type="utc", domain=span, padding=0)
     with_labels, without = (
         alt.X(
             "at:T",
             title=None,
             scale=days,
-            axis=alt.Axis(format="%-d %b", tickCount=ticks, grid=False, labels=has_labels),
+            axis=alt.Axis(format="%-d %b", values=ticks, grid=False, labels=has_labels),
         )
         for has_labels in (True, False)
     )

@@ -72,7 +72,8 @@ def share(interval: Interval) -> str:
 
 def coefficient(interval: Interval) -> str:
     """A number around 0 to 1 with its interval: `0.71 [0.58, 0.83]`."""
-    return f"{interval.estimate:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
+    said = f"{interval.estimate:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
+    return said.replace("-", "\u2212")
 
 
 def name_of(app: str) -> str:

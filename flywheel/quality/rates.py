@@ -30,6 +30,9 @@ LABELS_ONLY = "labels only"
 JUDGE_ONLY = "judge only, unadjusted"
 # Those who do not answer are not like those who do: beyond a fifth, no weight makes up for them.
 MIN_RESPONSE_RATE = 0.8
+# With none of 10 labels of an error at a true rate of .05, the intervals of PPI++ cover it in 39 of
+# 100 cases; from 3 of either kind on, and by the labels alone below that, in 93 (simulated).
+MIN_OF_EACH_KIND = 3
 # With fewer, the interval of the labels alone may cover half of all rates.
 MIN_LABELS_ALONE = 5
 
@@ -174,6 +177,16 @@ def _corrected(audit: Audit) -> tuple[str, Interval | None, str]:
     if n < MIN_AUDIT_LABELS:
         return method, None, f"{n} audit labels, and at least {MIN_AUDIT_LABELS} are needed"
     truth, judge = audit.truth, audit.judge
+    errors = int(truth[labelled].sum())
+    if min(errors, n - errors) < MIN_OF_EACH_KIND:
+        return (
+            method,
+            None,
+            (
+                f"{errors} of the {n} audit labels are of an error, and the interval holds from "
+                f"{MIN_OF_EACH_KIND} of either kind on"
+            ),
+        )
     if audit.is_uniform:
         few = truth[labelled].tolist(), judge[labelled].tolist()
         return method, ppi_mean(*few, judge.tolist()), ""

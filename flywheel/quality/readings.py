@@ -22,7 +22,7 @@ from flywheel.quality.rates import EVERY_APP, JUDGE_ONLY, LABELS_ONLY, RateEstim
 from flywheel.quality.trends import AgeDay, AgeGroup, AgreementWeek, JudgeWeek
 from flywheel.records import Interval
 
-ALL_APPS = "all apps"
+ALL_APPS = "all applications"
 _METHODS = {LABELS_ONLY: LABELS_ALONE, JUDGE_ONLY: JUDGE_ALONE}
 _AUDITED = queue_path(reason="random_audit", status="complete")
 _FINISHED = queue_path(status="complete")
@@ -73,16 +73,21 @@ def _rates_said(points: Sequence[Point]) -> str:
             "`flywheel loop --all` judges them."
         )
     own = [point for point in points if point.panel == points[0].panel]
-    last, n_alone = own[-1], sum(point.method == JUDGE_ALONE for point in own)
+    labelled = [point for point in own if point.method != JUDGE_ALONE]
+    n_alone = len(own) - len(labelled)
     alone = (
-        f" {n_alone} of {len(own)} days have too few labels and show the judge's own rate, whose "
+        f"{n_alone} of {len(own)} days have too few labels and show the judge's own rate, whose "
         "interval knows nothing of the judge's errors."
     )
+    if not labelled:
+        last = own[-1]
+        return f"On {last.at} the judge alone saw an error in {share(last.interval)}. {alone}"
+    last = labelled[-1]
     return (
-        f"On {last.at}, the last day, users saw an error in {share(last.interval)} of the "
-        f"conversations of {last.panel} ({last.method}; {last.n} labels)."
-        f"{alone if n_alone else ''}"
-    )
+        f"On {last.at}, the last day with enough labels, users saw an error in "
+        f"{share(last.interval)} of the conversations of {last.panel} ({last.method}; {last.n} "
+        f"labels). {alone if n_alone else ''}"
+    ).strip()
 
 
 def read_judge(weeks: Sequence[JudgeWeek]) -> tuple[Figure, OverTime]:

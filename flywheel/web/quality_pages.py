@@ -33,7 +33,7 @@ Reader = Annotated[Actor, Depends(may("review"))]
 # How old what people did may be on a page.
 KEPT_S = 60.0
 # Of the days of traces, newest first, with how much of each is done.
-DAYS_SHOWN = 30
+DAYS_SHOWN = 14
 
 
 class Kept(Generic[Kind]):
