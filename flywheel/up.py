@@ -100,7 +100,8 @@ def run_up(
     # Several servers of pages may stand on one ledger; of Dagster there is one.
     with _alone(home / ("up.lock" if "dagster" in parts else f"web-{port}.lock")) as lock:
         _refuse_busy(plan)
-        _warn_of_listeners(plan)
+        if "web" in parts:
+            warn_of_listeners(project, host)
         for name in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(name, signal.default_int_handler)
         return _run(plan, lock)
@@ -257,14 +258,15 @@ def _refuse_busy(plan: _Plan) -> None:
         raise TryAgain(f"port {port} of {host} is in use by another program{hint}")
 
 
-def _warn_of_listeners(plan: _Plan) -> None:
-    public_url = plan.project.settings.web.public_url
-    if "web" not in plan.parts or is_loopback(plan.host) or public_url.startswith("https://"):
+def warn_of_listeners(project: Project, host: str) -> None:
+    """Say what follows where others can reach the web app, and no TLS stands before it."""
+    public_url = project.settings.web.public_url
+    if is_loopback(host) or public_url.startswith("https://"):
         return
     why = "passwords cross the network as they are; put a proxy with TLS before it"
-    if plan.host in _ANY and not public_url:
+    if host in _ANY and not public_url:
         why = "nobody else is answered until web.public_url says by which address they come"
-    click.echo(f"Warning: {plan.host} is heard by other machines: {why}.", err=True)
+    click.echo(f"Warning: {host} is heard by other machines: {why}.", err=True)
 
 
 def _is_free(host: str, port: int) -> bool:

@@ -1,11 +1,13 @@
-"""`flywheel up`: its instance folder, a port that is taken, and that nothing of it is left."""
+"""`flywheel up`: its ports, what it says, that its parts end together, and that nothing is left."""
 
 import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable
+import urllib.request
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
@@ -14,12 +16,11 @@ import yaml
 
 from dagster_defs.orphans import fail_orphans
 from flywheel.errors import TryAgain
-from flywheel.store import Project
-from flywheel.up import HOST, prepare_home, run_up
+from flywheel.store import Project, open_project
+from flywheel.up import HOST, prepare_home, run_up, warn_of_listeners
 
 ROOT = Path(__file__).resolve().parent.parent
-UP = "import sys; from pathlib import Path; from flywheel.up import run_up; "
-UP += "sys.exit(run_up(Path(sys.argv[1]), int(sys.argv[2])))"
+UP = "import sys; from flywheel.cli import main; main(sys.argv[1:])"
 # Seconds where nothing else runs.
 PATIENCE_S = 180.0
 
@@ -33,10 +34,14 @@ def taken_port() -> Iterable[int]:
         yield taken.getsockname()[1]
 
 
-def test_a_taken_port_is_refused_and_a_free_one_named(project: Project, taken_port: int) -> None:
+@pytest.mark.parametrize("option", ["--port", "--dagster-port"])
+def test_a_taken_port_is_refused_and_a_free_one_named(
+    project: Project, taken_port: int, option: str
+) -> None:
+    ports = (taken_port, free_port()) if option == "--port" else (free_port(), taken_port)
     with pytest.raises(TryAgain, match=rf"port {taken_port} .* in use") as caught:
-        run_up(project.folder, taken_port)
-    suggested = int(str(caught.value).split("--port ")[1].rstrip("`"))
+        run_up(project.folder, *ports)
+    suggested = int(str(caught.value).split(f"{option} ")[1].rstrip("`"))
     assert suggested > taken_port
     with socket.socket() as free:
         free.bind((HOST, suggested))
@@ -60,36 +65,101 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_for_word(process: "subprocess.Popen[str]", word: str) -> None:
-    """Read what the process says until it says `word`."""
+@contextmanager
+def running(project: Project, *options: str) -> Iterator["subprocess.Popen[str]"]:
+    """`flywheel up` for the project, in a process of its own; `stderr` is what it says."""
+    command = [sys.executable, "-c", UP, "--project", str(project.folder), "up", *options]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
+    ) as up:
+        try:
+            yield up
+        finally:
+            if up.poll() is None:
+                up.terminate()
+
+
+def wait_for_word(process: "subprocess.Popen[str]", word: str) -> str:
+    """Read what the process says until it says `word`; that line."""
     assert process.stderr is not None
     said = ""
-    while word not in said:
+    while True:
         line = process.stderr.readline()
         assert line, f"it ended without a word of {word!r}: {said}"
+        if word in line:
+            return line
         said += line
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="children are looked up in /proc")
-def test_dagster_opens_once_and_all_of_it_ends(project: Project) -> None:
+def is_gone(group: int) -> bool:
+    """Whether no process of the group is left."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def groups_of(lock: Path) -> list[int]:
+    """The groups that a lock names, the web app's first."""
+    return [int(number) for number in lock.read_text().split()]
+
+
+def test_the_web_app_alone_opens_with_a_link_and_ends(project: Project) -> None:
     port = free_port()
-    up = subprocess.Popen(
-        [sys.executable, "-c", UP, str(project.folder), str(port)],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    with up:
-        wait_for_word(up, f"Open http://{HOST}:{port}")
-        (leader,) = Path(f"/proc/{up.pid}/task/{up.pid}/children").read_text().split()
-        with pytest.raises(TryAgain, match=f"already, as process {leader}; end that"):
-            run_up(project.folder, free_port())
+    lock = project.data_dir / "dagster" / f"web-{port}.lock"
+    with running(project, "--only", "web", "--port", str(port)) as up:
+        line = wait_for_word(up, f"Open http://{HOST}:{port}/welcome/")
+        with urllib.request.urlopen(line.split()[1], timeout=PATIENCE_S) as page:
+            assert "You are the first here" in page.read().decode()
+        (group,) = groups_of(lock)
         up.send_signal(signal.SIGTERM)
         assert up.wait(PATIENCE_S) == 0
-    with pytest.raises(ProcessLookupError):
-        os.killpg(int(leader), 0)
-    assert (project.data_dir / "dagster" / "up.lock").read_text() == ""
+    assert is_gone(group)
+    assert lock.read_text() == ""
+
+
+@pytest.mark.parametrize(
+    ("host", "public_url", "warned"),
+    [
+        ("0.0.0.0", "", "nobody else is answered until web.public_url"),
+        ("0.0.0.0", "http://fly.example", "passwords cross the network"),
+        ("192.0.2.1", "", "passwords cross the network"),
+        ("0.0.0.0", "https://fly.example", ""),
+        ("127.0.0.2", "", ""),
+    ],
+)
+def test_whoever_lets_others_listen_in_is_warned(
+    project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    host: str,
+    public_url: str,
+    warned: str,
+) -> None:
+    monkeypatch.setenv("FLYWHEEL_WEB__PUBLIC_URL", public_url)
+    warn_of_listeners(open_project(project.folder), host)
+    said = capsys.readouterr().err
+    assert warned in said
+    assert bool(said) == bool(warned)
+
+
+def test_where_one_part_ends_the_other_is_ended_too(project: Project) -> None:
+    port = free_port()
+    lock = project.data_dir / "dagster" / "up.lock"
+    with running(project, "--port", str(port), "--dagster-port", str(free_port())) as up:
+        wait_for_word(up, f"Open http://{HOST}:{port}")
+        wait_for_word(up, "Dagster is at")
+        web, dagster = groups_of(lock)
+        with pytest.raises(TryAgain, match=f"already, as process {web} {dagster}; end that"):
+            run_up(project.folder, free_port(), free_port())
+        os.kill(web, signal.SIGKILL)
+        wait_for_word(up, "The web app ended by itself")
+        assert up.wait(PATIENCE_S) == 1
+    assert is_gone(web)
+    assert is_gone(dagster)
+    assert lock.read_text() == ""
 
 
 @dg.op

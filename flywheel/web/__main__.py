@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import click
+import sqlalchemy as sa
 import uvicorn
 
 from flywheel.errors import FlywheelError
@@ -27,8 +28,10 @@ def serve(folder: Path, host: str, port: int, dagster_url: str) -> None:
     try:
         project = open_project(folder.absolute())
         app = create_app(project, host, dagster_url)
-    except FlywheelError as error:
-        click.echo(f"flywheel: {error}", err=True)
+        with project.stores.ledger.read():
+            pass
+    except (FlywheelError, sa.exc.SQLAlchemyError, OSError) as error:
+        click.echo(f"flywheel: {str(error).splitlines()[0]}", err=True)
         sys.exit(1)
     uvicorn.run(
         app,

@@ -39,7 +39,7 @@ WHO_MAY: Mapping[Permission, frozenset[Role]] = {
     "audit": _STAFF,
     "administer": frozenset({"admin"}),
 }
-API = "/v1"
+_FOR_PROGRAMS = ("/v1", "/metrics")
 WELCOME = "/welcome/"
 REFUSED = "refused"
 # What one address or one user can write into the log by being refused.
@@ -129,7 +129,8 @@ def may(permission: Permission) -> May:
 
 def is_api(request: Request) -> bool:
     """Whether a program asks: it comes by key, and is answered in JSON."""
-    return request.url.path == API or request.url.path.startswith(f"{API}/")
+    path = request.url.path
+    return any(path == start or path.startswith(f"{start}/") for start in _FOR_PROGRAMS)
 
 
 def actor_of(request: Request) -> Actor | None:

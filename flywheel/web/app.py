@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
-from fastapi.middleware.trustedhost import TrustedHostMiddleware
 from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
@@ -31,7 +30,7 @@ from flywheel.web import (
 from flywheel.web.context import STATIC, Web, open_templates
 from flywheel.web.faults import handle_faults
 from flywheel.web.passwords import nobodys_hash
-from flywheel.web.security import MAX_BODY_BYTES, SecureHeaders, trusted_hosts
+from flywheel.web.security import MAX_BODY_BYTES, Guard, known_hosts
 from flywheel.web.sessions import open_sessions
 
 ROUTERS: tuple[APIRouter, ...] = (
@@ -61,7 +60,7 @@ def create_app(project: Project, host: str = "127.0.0.1", dagster_url: str = "")
         host=host,
         dagster_url=dagster_url,
     )
-    hosts = trusted_hosts(host, project.settings.web.public_url)
+    hosts = known_hosts(host, project.settings.web.public_url)
     app = FastAPI(
         title="Flywheel",
         version=__version__,
@@ -70,8 +69,7 @@ def create_app(project: Project, host: str = "127.0.0.1", dagster_url: str = "")
         lifespan=_lifespan,
         # The limit stands below the headers, so that its answers carry them.
         middleware=[
-            Middleware(SecureHeaders),
-            Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False),
+            Middleware(Guard, hosts=hosts),
             Middleware(RequestBodyLimitMiddleware, max_body_size=MAX_BODY_BYTES),
         ],
         form_limits={"max_part_size": MAX_BODY_BYTES},

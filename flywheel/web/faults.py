@@ -109,7 +109,7 @@ def _sign_in_first(request: Request, error: NotSignedIn) -> Response:
 def _bad_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
+    where = ".".join(str(part) for part in first["loc"])[:200]
     return _answer(request, 422, f"{where}: {first['msg']}")
 
 

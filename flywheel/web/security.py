@@ -6,18 +6,20 @@ our own files.
 """
 
 import ipaddress
+import re
 import secrets
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from fastapi import Request
 from fastapi.responses import PlainTextResponse
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 # A correction may hold a whole message, and the longest that was seen is 5 MB.
 MAX_BODY_BYTES = 32 << 20
-LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+_HOST = re.compile(r"(?P<name>[a-z0-9._-]+|\[[0-9a-f:.]+\])(:\d{1,5})?")
 HEADERS: Mapping[str, str] = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self'; connect-src 'self'; font-src 'self'; form-action 'self'; base-uri 'none'; "
@@ -32,11 +34,16 @@ HEADERS: Mapping[str, str] = {
 }
 
 
-class SecureHeaders:
-    """Gives every request a number and every answer its headers; refuses an address with a NUL."""
+class Guard:
+    """Gives every request a number and every answer its headers, and refuses what nobody means.
 
-    def __init__(self, app: ASGIApp):
+    That is a request for a name that is not in `hosts` (a foreign name that was pointed at this
+    machine, or a missing `web.public_url`), and an address with a NUL.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: frozenset[str]):
         self.app = app
+        self.hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -53,12 +60,19 @@ class SecureHeaders:
                 headers.setdefault("Cache-Control", _caching(scope, message["status"]))
             await send(message)
 
+        app = self.app
+        if obstacle := self._obstacle(scope):
+            app = PlainTextResponse(f"{obstacle}\n", 400)
+        await app(scope, receive, send_with_headers)
+
+    def _obstacle(self, scope: Scope) -> str | None:
+        host = _HOST.fullmatch(Headers(scope=scope).get("host", "").lower())
+        if host is None or host["name"] not in self.hosts:
+            return "This server has another name; web.public_url says by which address people come."
         if "\0" in scope["path"] or b"%00" in scope["query_string"]:
             # Postgres has no text with a NUL in it, so that nothing can have such a name.
-            refusal = PlainTextResponse("An address holds no NUL.\n", 400)
-            await refusal(scope, receive, send_with_headers)
-            return
-        await self.app(scope, receive, send_with_headers)
+            return "An address holds no NUL character."
+        return None
 
 
 def answer_headers(request_id: str) -> dict[str, str]:
@@ -89,17 +103,10 @@ def is_heard_by_others(host: str, public_url: str) -> bool:
     return not is_loopback(host) or (public is not None and not is_loopback(public))
 
 
-def trusted_hosts(host: str, public_url: str) -> list[str]:
-    """The names under which the pages may be asked for: loopback, what it listens on, its URL's.
-
-    Any other name is an attack (a foreign name that was pointed at this machine) or a missing
-    `web.public_url`.
-    """
-    names = [*LOOPBACK_NAMES, f"[{host}]" if ":" in host else host]
-    public = urlsplit(public_url).hostname
-    if public:
-        names.append(f"[{public}]" if ":" in public else public)
-    return names
+def known_hosts(host: str, public_url: str) -> frozenset[str]:
+    """The names under which the pages may be asked for: loopback, what it listens on, its URL's."""
+    names = {*LOOPBACK_NAMES, host, urlsplit(public_url).hostname or ""}
+    return frozenset(f"[{name}]" if ":" in name else name for name in names if name)
 
 
 def address_of(request: Request) -> str:
