@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from flywheel.store import Project, open_project
+from flywheel.store.ledger import Ledger
+from tests.postgres import new_database
 
 
 @pytest.fixture
@@ -15,6 +17,15 @@ def project(tmp_path: Path) -> Iterable[Project]:
     made = open_project(tmp_path / "project")
     yield made
     made.stores.ledger.close()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterable[Ledger]:
+    """An empty ledger, on each of the databases that it can stand on."""
+    on_sqlite = f"sqlite:///{tmp_path / 'ledger.sqlite'}"
+    made = Ledger(new_database() if request.param == "postgres" else on_sqlite)
+    yield made
+    made.close()
 
 
 def write_lines(path: Path, rows: Iterable[object]) -> Path:

@@ -5,7 +5,7 @@ on it and to take it are one transaction. A claim is a lease: it ends by itself,
 prolongs it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -25,6 +25,38 @@ from flywheel.queue.filters import (
 from flywheel.store.ledger import Ledger, in_utc, now
 from flywheel.store.tables import claims, queue_items
 
+# The statements are made once: to make them costs more than to run them.
+_REVIEWER: "sa.BindParameter[str]" = sa.bindparam("reviewer")
+_AT: "sa.BindParameter[datetime]" = sa.bindparam("at", type_=claims.c.claimed_until.type)
+_PASSED: "sa.BindParameter[Sequence[int]]" = sa.bindparam("passed", expanding=True)
+
+_HAS_ROOM = (
+    n_claimed(besides=_REVIEWER, at=_AT) + n_decided(besides=_REVIEWER)
+    < queue_items.c.reviewers_needed
+)
+_IS_IT = queue_items.c.item_id == sa.bindparam("item")
+_LOCKED = sa.select(queue_items).where(_IS_IT).with_for_update()
+_WITH_ROOM = sa.select(queue_items.c.item_id).where(_IS_IT, _HAS_ROOM)
+_MAY_GO_ON = queue_items.c.status == "pending", ~has_said(_REVIEWER, "decide", "skip")
+# What the reviewer has and may go on with, the oldest first.
+_ON_DESK = (
+    sa.select(claims.c.item_id)
+    .join(queue_items, queue_items.c.item_id == claims.c.item_id)
+    .where(claims.c.reviewer == _REVIEWER, is_live(_AT), *_MAY_GO_ON)
+    .order_by(claims.c.claimed_at, claims.c.item_id)
+)
+# The most urgent item with room, locked; what somebody else is about to lock is passed over.
+_MOST_URGENT = (
+    sa.select(queue_items.c.item_id)
+    .where(*_MAY_GO_ON, _HAS_ROOM, queue_items.c.item_id.not_in(_PASSED))
+    .order_by(queue_items.c.priority.desc(), queue_items.c.item_id)
+    .limit(1)
+    .with_for_update(skip_locked=True)
+)
+# What is assigned to the reviewer comes before the rest.
+_FOR_REVIEWER = _MOST_URGENT.where(queue_items.c.assigned_to == _REVIEWER)
+_FOR_ANYBODY = _MOST_URGENT.where(queue_items.c.assigned_to.is_(None))
+
 
 def claim_next(
     ledger: Ledger,
@@ -42,20 +74,23 @@ def claim_next(
     look at now: the next is the one taken after those, or a new one while at most `also` others lie
     on the desk, or the oldest of the others.
     """
-    waiting = [*matching(replace(wanted, status="pending")), ~has_said(reviewer, "decide", "skip")]
+    conditions = matching(replace(wanted, status=None))
     with ledger.begin() as connection:
-        held = _on_desk(connection, reviewer, waiting)
+        said = {"reviewer": reviewer, "at": now()}
+        held = list(connection.scalars(_ON_DESK.where(*conditions), said))
         seen = [number for number, item_id in enumerate(held) if item_id in excluding]
         newer = held[seen[-1] + 1 :] if seen else held
         others = [item_id for item_id in held if item_id not in excluding]
-        item_id = newer[0] if newer else None
-        if item_id is None and len(others) <= also:
-            item_id = _take(connection, reviewer, waiting, [*held, *excluding])
-        if item_id is None and others:
-            item_id = others[0]
-        if item_id is not None:
-            _hold(connection, item_id, reviewer, lease_s)
-    return item_id
+        if not newer and len(others) <= also:
+            taken = _take(connection, said, conditions, [*held, *excluding])
+            if taken is not None:
+                _enter(connection, taken, reviewer, lease_s)
+                return taken
+        item_id = next(iter(newer or others), None)
+        if item_id is None or _prolong(connection, item_id, reviewer, lease_s):
+            return item_id
+    # The claim ended at this moment, and somebody else has the item.
+    return claim_next(ledger, reviewer, wanted, lease_s, also, excluding)
 
 
 def claim(ledger: Ledger, item_id: int, reviewer: str, lease_s: float) -> datetime:
@@ -68,19 +103,23 @@ def claim(ledger: Ledger, item_id: int, reviewer: str, lease_s: float) -> dateti
         item = lock_item(connection, item_id)
         if item.status != "pending":
             raise Refused(f"item {item_id} is {item.status}; only a pending one can be taken")
+        until = _prolong(connection, item_id, reviewer, lease_s)
+        if until is not None:
+            return until
         if item.assigned_to not in (None, reviewer):
             raise Refused(f"item {item_id} is assigned to {item.assigned_to}; assign it anew first")
         if not has_room(connection, item_id, reviewer):
             raise Refused(_who_has(connection, item_id, reviewer))
-        return _hold(connection, item_id, reviewer, lease_s)
+        return _enter(connection, item_id, reviewer, lease_s)
 
 
 def heartbeat(ledger: Ledger, item_id: int, reviewer: str, lease_s: float) -> bool:
-    """Prolong the reviewer's claim from now on; False where it has ended."""
+    """Prolong the reviewer's claim from now on; False where it has ended.
+
+    Raises NotFound where there is no such item.
+    """
     with ledger.begin() as connection:
-        held = claims.update().where(*_claim_of(item_id, reviewer), is_live())
-        until = now() + timedelta(seconds=lease_s)
-        return connection.execute(held.values(claimed_until=until)).rowcount > 0
+        return _prolong(connection, item_id, reviewer, lease_s) is not None
 
 
 def release(ledger: Ledger, item_id: int, reviewer: str) -> None:
@@ -95,66 +134,59 @@ def drop_claims(connection: sa.Connection, item_id: int, reviewer: str | None = 
     connection.execute(claims.delete().where(claims.c.item_id == item_id, *of_reviewer))
 
 
+def has_room(connection: sa.Connection, item_id: int, reviewer: str) -> bool:
+    """Whether the others on the item, deciding or done, leave room for this reviewer."""
+    said = {"item": item_id, "reviewer": reviewer, "at": now()}
+    return connection.scalar(_WITH_ROOM, said) is not None
+
+
 def lock_item(connection: sa.Connection, item_id: int) -> "sa.Row[Any]":
-    """The item's row, until the transaction ends this one's alone to change; raises NotFound."""
-    is_it = queue_items.c.item_id == (item_id if 0 < item_id < 2**31 else 0)
-    item = connection.execute(sa.select(queue_items).where(is_it).with_for_update()).first()
+    """The item's row, this transaction's alone to change; raises NotFound."""
+    known = item_id if 0 < item_id < 2**31 else 0
+    item = connection.execute(_LOCKED, {"item": known}).first()
     if item is None:
         raise NotFound("item", str(item_id))
     return item
 
 
-def has_room(connection: sa.Connection, item_id: int, reviewer: str) -> bool:
-    """Whether the others on the item, deciding or done, leave room for this reviewer."""
-    with_room = sa.select(queue_items.c.item_id).where(
-        queue_items.c.item_id == item_id, _has_room(reviewer)
-    )
-    return connection.scalar(with_room) is not None
-
-
-def _on_desk(connection: sa.Connection, reviewer: str, waiting: Sequence[Condition]) -> list[int]:
-    """What the reviewer has and may go on with, the oldest first."""
-    held = (
-        sa.select(claims.c.item_id)
-        .join(queue_items, queue_items.c.item_id == claims.c.item_id)
-        .where(claims.c.reviewer == reviewer, is_live(), *waiting)
-        .order_by(claims.c.claimed_at, claims.c.item_id)
-    )
-    return list(connection.scalars(held))
-
-
 def _take(
-    connection: sa.Connection, reviewer: str, waiting: Sequence[Condition], passed: list[int]
+    connection: sa.Connection,
+    said: Mapping[str, object],
+    conditions: Sequence[Condition],
+    passed: list[int],
 ) -> int | None:
-    """The most urgent item with room, locked: what is assigned to the reviewer before the rest."""
-    for whose in (queue_items.c.assigned_to == reviewer, queue_items.c.assigned_to.is_(None)):
+    for statement in (_FOR_REVIEWER, _FOR_ANYBODY):
+        most_urgent = statement.where(*conditions)
         while True:
-            most_urgent = (
-                sa.select(queue_items.c.item_id)
-                .where(whose, *waiting, _has_room(reviewer), queue_items.c.item_id.not_in(passed))
-                .order_by(queue_items.c.priority.desc(), queue_items.c.item_id)
-                .limit(1)
-                .with_for_update(skip_locked=True)
-            )
-            item_id = connection.scalar(most_urgent)
+            item_id = connection.scalar(most_urgent, {**said, "passed": passed})
             if item_id is None:
                 break
             # Counted before the lock: somebody may have taken the last place meanwhile.
-            if has_room(connection, item_id, reviewer):
+            if connection.scalar(_WITH_ROOM, {**said, "item": item_id}) is not None:
                 return int(item_id)
             passed.append(item_id)
     return None
 
 
-def _hold(connection: sa.Connection, item_id: int, reviewer: str, lease_s: float) -> datetime:
-    """Write or prolong the claim, and clear away those on the item that are over."""
+def _prolong(
+    connection: sa.Connection, item_id: int, reviewer: str, lease_s: float
+) -> datetime | None:
+    """Let a live claim last for `lease_s` from now on; until when, or None where there is none."""
+    # Who takes an item that has come free locks it: a claim that is over stays over.
+    lock_item(connection, item_id)
+    until = now() + timedelta(seconds=lease_s)
+    held = claims.update().where(*_claim_of(item_id, reviewer), is_live())
+    return until if connection.execute(held.values(claimed_until=until)).rowcount else None
+
+
+def _enter(connection: sa.Connection, item_id: int, reviewer: str, lease_s: float) -> datetime:
+    """Write a claim in place of those on the item that are over; until when it counts."""
     begun = now()
     until = begun + timedelta(seconds=lease_s)
-    connection.execute(claims.delete().where(claims.c.item_id == item_id, ~is_live()))
-    own = claims.update().where(*_claim_of(item_id, reviewer))
-    if not connection.execute(own.values(claimed_until=until)).rowcount:
-        row = {"item_id": item_id, "reviewer": reviewer, "claimed_at": begun}
-        connection.execute(claims.insert().values(row | {"claimed_until": until}))
+    is_over = claims.c.claimed_until <= begun
+    connection.execute(claims.delete().where(claims.c.item_id == item_id, is_over))
+    row = {"item_id": item_id, "reviewer": reviewer, "claimed_at": begun, "claimed_until": until}
+    connection.execute(claims.insert(), row)
     return until
 
 
@@ -173,8 +205,3 @@ def _who_has(connection: sa.Connection, item_id: int, reviewer: str) -> str:
 
 def _claim_of(item_id: int, reviewer: str) -> tuple[Condition, Condition]:
     return claims.c.item_id == item_id, claims.c.reviewer == reviewer
-
-
-def _has_room(reviewer: str) -> Condition:
-    taken = n_claimed(besides=reviewer) + n_decided(besides=reviewer)
-    return taken < queue_items.c.reviewers_needed

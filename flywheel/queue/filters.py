@@ -7,8 +7,8 @@ row of the kind `undo` takes it back; a claim is live until its time is over.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date
-from typing import TypeVar
+from datetime import date, datetime
+from typing import TypeAlias, TypeVar
 
 import sqlalchemy as sa
 
@@ -19,7 +19,13 @@ from flywheel.store.tables import claims, decisions, item_metrics, queue_items
 # Bound variables of one statement; SQLite allows 32,766.
 _IN_LIMIT = 10_000
 
+# Made once: an alias costs more than the statement it stands in.
+_TAKEN_BACK = decisions.alias("taken_back")
+
 Condition = sa.ColumnElement[bool]
+# Known now, or bound each time that a statement made once is run.
+Name: TypeAlias = str | sa.BindParameter[str]
+Moment: TypeAlias = datetime | sa.BindParameter[datetime]
 _Key = TypeVar("_Key")
 
 
@@ -82,14 +88,13 @@ def matching(wanted: ItemFilter) -> list[Condition]:
 def not_undone() -> Condition:
     """Whether nobody took the decision back."""
     # By trace first: that is the index.
-    taken_back = decisions.alias("taken_back")
     return ~sa.exists().where(
-        taken_back.c.trace_id == decisions.c.trace_id,
-        taken_back.c.undoes == decisions.c.decision_id,
+        _TAKEN_BACK.c.trace_id == decisions.c.trace_id,
+        _TAKEN_BACK.c.undoes == decisions.c.decision_id,
     )
 
 
-def has_said(reviewer: str, *kinds: DecisionKind) -> Condition:
+def has_said(reviewer: Name, *kinds: DecisionKind) -> Condition:
     """Whether a row of one of these kinds, by this reviewer on the item's trace, stands."""
     said = sa.exists().where(
         *_on_the_item(), decisions.c.reviewer == reviewer, decisions.c.kind.in_(kinds), not_undone()
@@ -97,7 +102,7 @@ def has_said(reviewer: str, *kinds: DecisionKind) -> Condition:
     return said.correlate(queue_items)
 
 
-def n_decided(besides: str | None = None) -> "sa.ScalarSelect[int]":
+def n_decided(besides: Name | None = None) -> "sa.ScalarSelect[int]":
     """How many people's decisions on the item's trace stand, `besides` not among them."""
     of_others = [] if besides is None else [decisions.c.reviewer != besides]
     counted = sa.select(sa.func.count(decisions.c.reviewer.distinct())).where(
@@ -106,18 +111,18 @@ def n_decided(besides: str | None = None) -> "sa.ScalarSelect[int]":
     return counted.correlate(queue_items).scalar_subquery()
 
 
-def n_claimed(besides: str | None = None) -> "sa.ScalarSelect[int]":
+def n_claimed(besides: Name | None = None, at: Moment | None = None) -> "sa.ScalarSelect[int]":
     """How many people have the item on their desk now, `besides` not among them."""
     of_others = [] if besides is None else [claims.c.reviewer != besides]
     counted = sa.select(sa.func.count()).where(
-        claims.c.item_id == queue_items.c.item_id, is_live(), *of_others
+        claims.c.item_id == queue_items.c.item_id, is_live(at), *of_others
     )
     return counted.correlate(queue_items).scalar_subquery()
 
 
-def is_live() -> Condition:
-    """Whether the claim still counts."""
-    return claims.c.claimed_until > now()
+def is_live(at: Moment | None = None) -> Condition:
+    """Whether the claim still counts, now or at that moment."""
+    return claims.c.claimed_until > (now() if at is None else at)
 
 
 def parts(keys: Sequence[_Key]) -> Iterator[Sequence[_Key]]:
