@@ -20,6 +20,29 @@ _INVISIBLE: dict[int, str | None] = dict.fromkeys(
     {*range(0x20), *range(0x7F, 0xA0), *range(0xD800, 0xE000)} - {ord("\n"), ord("\t")}, "\ufffd"
 )
 
+# For a person who should see that something is there: all of these, and what else takes no room.
+# Joiners and variation selectors are among them, and stay where they join and vary, since emoji,
+# Persian and Chinese need them; a run of them carries a hidden text. Three flags are spelt in tags.
+_JOINERS = "\u200c\u200d"
+_SELECTORS = "\u180b-\u180d\u180f\ufe00-\ufe0f"
+_IDEOGRAPHS, _THEIR_SELECTORS = (
+    "\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff",
+    "\U000e0100-\U000e01ef",
+)
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
+    "\u2028-\u202e\u2060-\u206f\u3164\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]+"
+)
+_FLAGS = "|".join(
+    "".join(chr(0xE0000 + ord(letter)) for letter in place) + "\U000e007f"
+    for place in ("gbeng", "gbsct", "gbwls")
+)
+_IN_USE = re.compile(
+    f"(?:(?<=\U0001f3f4)(?:{_FLAGS})|(?<=\\S)[{_SELECTORS}]"
+    f"|(?<=[{_IDEOGRAPHS}])[{_THEIR_SELECTORS}])?[{_JOINERS}]?"
+)
+
 # Phrases that address a model instead of a person; each is a reason not to put a text in a prompt.
 _INJECTION = re.compile(
     r"(?i)\b(?:ignore|disregard|forget|override)\b[^.\n]{0,40}"
@@ -37,6 +60,20 @@ _INJECTION = re.compile(
 def visible(text: str) -> str:
     """The text without control characters, bidirectional overrides and zero-width marks."""
     return text if text.isprintable() else text.translate(_INVISIBLE)
+
+
+def marked(text: str) -> str:
+    """The text with `⟦U+202E⟧` and the like for what would hide something or reorder the rest.
+
+    Nothing is taken out, and newlines and tabs stay; CR LF becomes a newline.
+    """
+    return _UNSEEN.sub(_mark, text.replace("\r\n", "\n"))
+
+
+def _mark(found: re.Match[str]) -> str:
+    in_use = _IN_USE.match(found.string, found.start(), found.end())
+    kept = in_use[0] if in_use else ""
+    return kept + "".join(f"⟦U+{ord(hidden):04X}⟧" for hidden in found[0][len(kept) :])
 
 
 def encodable(text: str) -> str:
