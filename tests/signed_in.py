@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 
 from flywheel.records import Role
 from flywheel.store import Project
-from flywheel.store.ledger import now
+from flywheel.store.ledger import Ledger, now
 from flywheel.store.tables import users
 from flywheel.web.accounts import get_user
 from flywheel.web.sessions import COOKIE
@@ -23,7 +23,12 @@ SOME_HASH = "$argon2id$v=19$m=65536,t=3,p=4$c29tZXNhbHQ$c29tZWhhc2g"
 
 def add_person(project: Project, name: str, role: Role) -> str:
     """Somebody who has a password that nobody knows; their name."""
-    with project.stores.ledger.begin() as connection:
+    return insert_person(project.stores.ledger, name, role)
+
+
+def insert_person(ledger: Ledger, name: str, role: Role) -> str:
+    """The same, for who has a ledger and no project."""
+    with ledger.begin() as connection:
         connection.execute(
             users.insert().values(
                 name=name,

@@ -1,5 +1,6 @@
 """Accounts: links that work once, names, roles, the last admin, keys, and how often one may try."""
 
+import json
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -8,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 from fastapi import Response
 
+from flywheel.cli import main
 from flywheel.errors import BadInput, BadSetting, NotFound, Refused
 from flywheel.store import Project, open_project
 from flywheel.store.ledger import Ledger, now, record_action
@@ -41,16 +43,11 @@ from flywheel.web.signing_in import (
     sign_in,
     sign_out,
 )
-from tests.signed_in import add_person
+from tests.signed_in import insert_person
 
 GOOD = "correct horse battery staple"
 BETTER = "staple battery horse correct"
 HERE = "192.0.2.7"
-
-
-@pytest.fixture
-def ledger(project: Project) -> Ledger:
-    return project.stores.ledger
 
 
 def admin(ledger: Ledger, name: str = "Ada") -> str:
@@ -109,7 +106,7 @@ def test_two_who_hold_the_same_link_do_not_both_come_in(ledger: Ledger) -> None:
     assert len(list_users(ledger)) == 1
 
 
-def test_only_hashes_of_secrets_are_kept(project: Project, ledger: Ledger) -> None:
+def test_only_hashes_of_secrets_are_kept(ledger: Ledger) -> None:
     token = ensure_first_admin_link(ledger)
     name = accept_invitation(ledger, token, GOOD, "Ada").name
     key = new_key(ledger, name, name)
@@ -150,10 +147,9 @@ def test_a_new_password_ends_the_sessions_from_before(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize("change", ["role", "deactivate", "end"])
-def test_less_to_do_ends_the_sessions(project: Project, change: str) -> None:
-    ledger = project.stores.ledger
-    add_person(project, "Ada", "admin")
-    name = add_person(project, "Bob", "engineer")
+def test_less_to_do_ends_the_sessions(ledger: Ledger, change: str) -> None:
+    insert_person(ledger, "Ada", "admin")
+    name = insert_person(ledger, "Bob", "engineer")
     assert signed_in_user(ledger, name, 0, "session", now())
     if change == "role":
         set_role(ledger, name, "reviewer", "Ada")
@@ -164,17 +160,15 @@ def test_less_to_do_ends_the_sessions(project: Project, change: str) -> None:
     assert not signed_in_user(ledger, name, 0, "session", now())
 
 
-def test_signing_out_ends_that_session_for_good_and_no_other(project: Project) -> None:
-    ledger = project.stores.ledger
-    name, since = add_person(project, "Ada", "admin"), now()
+def test_signing_out_ends_that_session_for_good_and_no_other(ledger: Ledger) -> None:
+    name, since = insert_person(ledger, "Ada", "admin"), now()
     sign_out(ledger, name, "one")
     assert not signed_in_user(ledger, name, 0, "one", since)
     assert signed_in_user(ledger, name, 0, "another", since)
 
 
-def test_the_last_admin_stays_one(project: Project) -> None:
-    ledger = project.stores.ledger
-    add_person(project, "Ada", "admin")
+def test_the_last_admin_stays_one(ledger: Ledger) -> None:
+    insert_person(ledger, "Ada", "admin")
     add_user(ledger, "Bea", "admin", "Ada")
     for less in (
         lambda: set_role(ledger, "Ada", "engineer", "Ada"),
@@ -189,9 +183,8 @@ def test_the_last_admin_stays_one(project: Project) -> None:
         set_active(ledger, "Bea", False, "Bea")
 
 
-def test_two_admins_cannot_demote_each_other_at_once(project: Project) -> None:
-    ledger = project.stores.ledger
-    names = [add_person(project, name, "admin") for name in ("Ada", "Bea")]
+def test_two_admins_cannot_demote_each_other_at_once(ledger: Ledger) -> None:
+    names = [insert_person(ledger, name, "admin") for name in ("Ada", "Bea")]
 
     def demote(name: str) -> bool:
         try:
@@ -204,8 +197,7 @@ def test_two_admins_cannot_demote_each_other_at_once(project: Project) -> None:
         assert sorted(threads.map(demote, names)) == [False, True]
 
 
-def test_a_deactivated_user_comes_in_by_nothing(project: Project) -> None:
-    ledger = project.stores.ledger
+def test_a_deactivated_user_comes_in_by_nothing(ledger: Ledger) -> None:
     admin(ledger)
     add_user(ledger, "Bob", "reviewer", "Ada")
     link, key = new_link(ledger, "Bob", "Ada"), new_key(ledger, "Bob", "Ada")
@@ -271,6 +263,18 @@ def test_names_are_kept_as_written_and_compared_without_capitals(ledger: Ledger)
     assert checked_name("x" * 80) == "x" * 80
 
 
+def test_two_cannot_take_one_name_at_once(ledger: Ledger) -> None:
+    def take(name: str) -> bool:
+        try:
+            add_user(ledger, name, "reviewer", "Ada")
+        except Refused:
+            return False
+        return True
+
+    with ThreadPoolExecutor(4) as threads:
+        assert sum(threads.map(take, ["Bob", "BOB", "bob", "Bob"])) == 1
+
+
 @pytest.mark.parametrize("password", ["", "elevenchars", "x" * 1_025])
 def test_a_password_has_twelve_characters_and_not_a_thousand_more(
     ledger: Ledger, password: str
@@ -287,8 +291,7 @@ def test_a_password_is_the_same_however_a_keyboard_composes_it(ledger: Ledger) -
     assert sign_in(ledger, "ada", "B\u00f6se Gr\u00fc\u00dfe, ja", HERE).name == "Ada"
 
 
-def test_what_is_wrong_is_not_said(project: Project) -> None:
-    ledger = project.stores.ledger
+def test_what_is_wrong_is_not_said(ledger: Ledger) -> None:
     admin(ledger)
     add_user(ledger, "Bob", "reviewer", "Ada")
     said = set()
@@ -326,12 +329,11 @@ def test_five_wrong_passwords_of_a_name_are_enough_for_a_quarter_of_an_hour(
     assert sign_in(ledger, "Ada", GOOD, "198.51.100.1").name == "Ada"
 
 
-def test_the_limit_holds_over_a_restart_and_ends_with_the_window(project: Project) -> None:
-    ledger = project.stores.ledger
+def test_the_limit_holds_over_a_restart_and_ends_with_the_window(ledger: Ledger) -> None:
     admin(ledger)
     fail(ledger, "Ada", HERE, FAILURES_OF_A_NAME, minutes_ago=14)
     ledger.close()
-    again = open_project(project.folder).stores.ledger
+    again = Ledger(ledger.url)
     with pytest.raises(TooManyFailures) as caught:
         sign_in(again, "Ada", GOOD, HERE)
     # 15 minutes less 14.
@@ -410,3 +412,39 @@ def test_a_cookie_of_another_server_or_of_long_ago_is_no_session(project: Projec
     short.begin(response, "Ada", 0)
     with pytest.raises(BadSession, match="too old"):
         short.read(response.headers["set-cookie"].split("=", 1)[1].split(";")[0])
+
+
+def shell(project: Project, *words: str) -> None:
+    """Run `flywheel users` for the project."""
+    main(["--project", str(project.folder), "users", *words])
+
+
+def test_the_shell_makes_a_link_that_works_or_a_key(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger = project.stores.ledger
+    shell(project, "add", "Ada", "--role", "admin", "--port", "4000")
+    out, err = capsys.readouterr()
+    address, token = out.strip().rsplit("/", 1)
+    assert address == "http://127.0.0.1:4000/welcome"
+    assert "works once" in err
+    assert accept_invitation(ledger, token, GOOD).role == "admin"
+    shell(project, "add", "exporter", "--role", "service")
+    first = capsys.readouterr().out.strip()
+    shell(project, "key", "exporter")
+    second = capsys.readouterr().out.strip()
+    assert {user_of_key(ledger, key).name for key in (first, second)} == {"exporter"}
+    shell(project, "link", "ada")
+    assert capsys.readouterr().out.count("\n") == 1
+    shell(project, "deactivate", "exporter")
+    assert user_of_key(ledger, first) is None
+    shell(project, "list", "--json")
+    listed = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [(user["name"], user["is_active"]) for user in listed] == [
+        ("Ada", True),
+        ("exporter", False),
+    ]
+    with pytest.raises(SystemExit) as stop:
+        shell(project, "deactivate", "Ada")
+    assert stop.value.code == 1
+    assert "last admin" in capsys.readouterr().err

@@ -192,6 +192,9 @@ def insert_user(
     connection: sa.Connection, name: str, role: Role, password_hash: str | None
 ) -> None:
     """Add a row of `users`; raises Refused where somebody has the name, whatever its capitals."""
+    if connection.dialect.name == "postgresql":
+        # Two who take the same name at once wait for one another; SQLite's writers always do.
+        connection.execute(sa.text("lock table users in share row exclusive mode"))
     known: Sequence[str] = connection.scalars(sa.select(users.c.name)).all()
     taken = next((other for other in known if _folded(other) == _folded(name)), None)
     if taken is not None:
