@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from flywheel.errors import BadInput, Refused
 from flywheel.judge.rubric import load_rubric
-from flywheel.queue import Item, claim_next, get_item, list_items
+from flywheel.queue import Item, ItemFilter, claim_next, get_item, list_items
 from flywheel.queue.claims import claim, heartbeat, release
 from flywheel.records import ExportFormat, Split
 from flywheel.review import (
@@ -127,7 +127,7 @@ def claim_item(web: Web_, actor: Reviewer, body: ClaimBody = _ANY) -> object:
 
     The claim is a lease: a heartbeat prolongs it, a decision or a release ends it.
     """
-    claimed = _next(web, actor, body)
+    claimed = _next(web, actor, _wanted(actor, body), body.messages)
     return Response(status_code=204) if claimed is None else claimed
 
 
@@ -176,9 +176,11 @@ def decide_on_item(web: Web_, item_id: ItemId, actor: Reviewer, body: DecisionBo
     """
     ledger = web.stores.ledger
     decision = checked_decision(web, get_item(ledger, item_id), actor, body)
+    wish = _ANY if isinstance(body.next, bool) else body.next
+    # Before the decision is stored: what is refused has done nothing.
+    wanted = _wanted(actor, wish)
     decision_id = decide(ledger, decision, item_id)
-    wish = _ANY if body.next is True else body.next
-    following = _next(web, actor, wish) if isinstance(wish, ClaimBody) else None
+    following = _next(web, actor, wanted, wish.messages) if body.next else None
     status = get_item(ledger, item_id).status
     return Decided(decision_id=decision_id, status=status, next=following)
 
@@ -293,11 +295,13 @@ def _allowed(asked: Asked, actor: Actor) -> Asked:
     return asked
 
 
-def _next(web: Web, actor: Actor, wish: ClaimBody) -> Claimed | None:
-    asked = replace(_allowed(wish.filter.asked(), actor), status=PENDING)
-    wanted = filter_of(asked, actor)
+def _wanted(actor: Actor, wish: ClaimBody) -> ItemFilter:
+    return filter_of(replace(_allowed(wish.filter.asked(), actor), status=PENDING), actor)
+
+
+def _next(web: Web, actor: Actor, wanted: ItemFilter, n_messages: int) -> Claimed | None:
     item_id = claim_next(web.stores.ledger, actor.name, wanted, web.lease_s)
-    return None if item_id is None else _claimed(web, actor, item_id, wish.messages)
+    return None if item_id is None else _claimed(web, actor, item_id, n_messages)
 
 
 def _claimed(web: Web, actor: Actor, item_id: int, n_messages: int) -> Claimed:
