@@ -1,9 +1,12 @@
 """Claims: two people never do the same work, and nobody's work is lost on the way."""
 
-from collections import defaultdict
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from multiprocessing import get_context
+from multiprocessing.synchronize import Barrier
 
 import pytest
 
@@ -20,6 +23,7 @@ from flywheel.queue import (
     requeue_items,
 )
 from flywheel.review import decide, skip, undo, unskip
+from flywheel.store import Project
 from flywheel.store.ledger import Ledger, now
 from flywheel.store.tables import claims
 from tests.judged import said
@@ -44,21 +48,19 @@ def work_off(ledger: Ledger, reviewer: str) -> list[int]:
     return done
 
 
+def begin_together(barrier: Barrier) -> None:
+    """What a process keeps, so that all of them begin at the same moment."""
+    global together
+    together = barrier
+
+
 def work_off_in_process(url: str, reviewer: str) -> list[int]:
     ledger = Ledger(url)
     try:
+        together.wait(60)
         return work_off(ledger, reviewer)
     finally:
         ledger.close()
-
-
-def reviewers_of_items(pool: Executor, url: str) -> dict[int, list[str]]:
-    given = defaultdict(list)
-    shares = pool.map(work_off_in_process, [url] * len(REVIEWERS), REVIEWERS)
-    for reviewer, item_ids in zip(REVIEWERS, shares, strict=True):
-        for item_id in item_ids:
-            given[item_id].append(reviewer)
-    return given
 
 
 def test_the_most_urgent_item_comes_first_and_two_people_get_two(ledger: Ledger) -> None:
@@ -207,27 +209,31 @@ def test_what_is_put_back_into_the_queue_is_for_somebody_else(ledger: Ledger) ->
     assert [next_of(ledger, name) for name in ("ann", "bob")] == [None, item_id]
 
 
-def test_threads_never_give_an_item_to_more_reviewers_than_it_needs(ledger: Ledger) -> None:
+def given_as_needed(shares: list[list[int]], needed: Mapping[int, int]) -> bool:
+    """Whether each item was given to as many reviewers as it needs, and to none of them twice."""
+    given = Counter(item_id for share in shares for item_id in set(share))
+    return given == needed and all(len(set(share)) == len(share) for share in shares)
+
+
+def add_shared_work(ledger: Ledger) -> dict[int, int]:
+    """Items for one and for two reviewers; how many each needs."""
     once = add_items(ledger, *(f"once{number}" for number in range(12)))
     twice = add_items(ledger, *(f"twice{number}" for number in range(12)), reviewers_needed=2)
+    return dict.fromkeys(once, 1) | dict.fromkeys(twice, 2)
+
+
+def test_threads_never_give_an_item_to_more_reviewers_than_it_needs(ledger: Ledger) -> None:
+    needed = add_shared_work(ledger)
     with ThreadPoolExecutor(len(REVIEWERS)) as pool:
-        shares = dict(
-            zip(REVIEWERS, pool.map(lambda r: work_off(ledger, r), REVIEWERS), strict=True)
-        )
-    given = [item_id for share in shares.values() for item_id in share]
-    assert all(len(set(share)) == len(share) for share in shares.values())
-    assert {item_id: given.count(item_id) for item_id in given} == (
-        dict.fromkeys(once, 1) | dict.fromkeys(twice, 2)
-    )
+        shares = list(pool.map(partial(work_off, ledger), REVIEWERS))
+    assert given_as_needed(shares, needed)
     assert rows_of(ledger, claims) == []
 
 
-def test_processes_never_give_an_item_to_more_reviewers_than_it_needs(ledger: Ledger) -> None:
-    once = add_items(ledger, *(f"once{number}" for number in range(12)))
-    twice = add_items(ledger, *(f"twice{number}" for number in range(6)), reviewers_needed=2)
-    with ProcessPoolExecutor(3, mp_context=get_context("spawn")) as pool:
-        given = reviewers_of_items(pool, ledger.url)
-    assert {item_id: len(names) for item_id, names in given.items()} == (
-        dict.fromkeys(once, 1) | dict.fromkeys(twice, 2)
-    )
-    assert all(len(set(names)) == len(names) for names in given.values())
+def test_processes_never_give_an_item_to_more_reviewers_than_it_needs(project: Project) -> None:
+    ledger, three = project.stores.ledger, REVIEWERS[:3]
+    needed = add_shared_work(ledger)
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(3, spawn, begin_together, (spawn.Barrier(3),)) as pool:
+        shares = list(pool.map(partial(work_off_in_process, ledger.url), three))
+    assert given_as_needed(shares, needed)
