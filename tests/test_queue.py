@@ -1,20 +1,38 @@
 """The review queue: a day's traces, drawn by hash with a known probability."""
 
-from datetime import date, timedelta
+import json
+from datetime import date
 from math import sqrt
 
+import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
-from flywheel.queue import fill_queue, queued_traces
+from flywheel.metrics import Metric
+from flywheel.metrics.files import Direction
+from flywheel.queue import (
+    QUEUE,
+    ItemFilter,
+    ItemMetric,
+    Queue,
+    claim,
+    fill_queue,
+    list_items,
+    move_items,
+    queued_traces,
+    release,
+    set_queue,
+)
 from flywheel.records import unit_hash
 from flywheel.settings import QueueSettings
 from flywheel.store import Project, Stores
-from flywheel.store.ledger import now
-from flywheel.store.tables import claims, queue_items
+from flywheel.store.snapshots import current_run, replace_rows
+from flywheel.store.tables import audit_log, queue_items
+from flywheel.traces.documents import open_document
 from tests.conftest import trace
-from tests.judged import DAY, add_scores, add_traces
+from tests.judged import DAY, JUDGE, add_scores, add_traces
 
+ANY = ItemFilter(status=None)
 SETTINGS = QueueSettings(daily_items=40, audit_share=0.25, uniform_floor=0.5)
 # 200 traces whose probability runs from 0 to .99.
 PROBABILITIES = {f"t{number:03}": number / 201 for number in range(200)}
@@ -99,10 +117,8 @@ def test_the_same_day_twice_gives_the_same_items(stores: Stores) -> None:
 def test_a_claimed_or_finished_item_is_never_touched(stores: Stores) -> None:
     fill_queue(stores, SETTINGS, DAY)
     claimed, finished, waiting = list(items_of(stores))[:3]
-    before = items_of(stores)
-    desk = {"item_id": before[claimed]["item_id"], "reviewer": "ann", "claimed_at": now()}
+    claim(stores.ledger, items_of(stores)[claimed]["item_id"], "ann", 600)
     with stores.ledger.begin() as ledger:
-        ledger.execute(claims.insert().values(**desk, claimed_until=now() + timedelta(minutes=1)))
         is_finished = queue_items.c.trace_id == finished
         ledger.execute(queue_items.update().where(is_finished).values(status="complete"))
     before = items_of(stores)
@@ -169,3 +185,140 @@ def test_a_changed_trace_is_a_new_item(stores: Stores) -> None:
             .order_by(queue_items.c.item_id)
         ).all()
     assert hashes == [f"v1-{name}", f"v2-{name}"]
+
+
+def test_an_item_keeps_what_the_judge_said(project: Project) -> None:
+    add_traces(project.stores, [trace("t1", "hi", "hello", "no")])
+    add_scores(project.stores, {"t1": 0.9})
+    fill_queue(project.stores, SETTINGS, DAY)
+    (item,) = list_items(project.stores.ledger, ItemFilter()).items
+    assert (item.probability, item.judge_version) == (0.9, JUDGE)
+    assert item.judge_reason == "because of t1"
+    add_scores(project.stores, {"t1": 0.8}, judge="judge-2")
+    fill_queue(project.stores, SETTINGS, DAY)
+    (item,) = list_items(project.stores.ledger, ItemFilter()).items
+    assert (item.probability, item.judge_version) == (0.8, "judge-2")
+
+
+def test_an_item_keeps_the_examples_that_retrieval_gave_best_first(project: Project) -> None:
+    stores = project.stores
+    add_traces(stores, [trace("t1", "hi", "hello", "no"), trace("t2", "hi", "hello", "no")])
+    add_scores(stores, {"t1": 0.9, "t2": 0.9})
+    given = [("t1", "7", 2, 0.5), ("t1", "12", 1, 0.75), ("t1", "3", 3, 0.25)]
+    with stores.warehouse.open() as connection:
+        for trace_id, correction_id, rank, similarity in given:
+            connection.raw.execute(
+                "insert into few_shot_corrections values (?, ?, ?, ?, ?, ?, 1, 1, true, 'i')",
+                [DAY, trace_id, f"v1-{trace_id}", correction_id, rank, similarity],
+            )
+    fill_queue(stores, SETTINGS, DAY)
+    similar = {item.trace_id: item.similar for item in list_items(stores.ledger, ANY).items}
+    assert similar == {"t1": (("12", 0.75), ("7", 0.5), ("3", 0.25)), "t2": ()}
+
+
+def metric(name: str, direction: Direction) -> Metric:
+    return Metric(name, "trace", direction, "me", DAY, "", "", "1", "")
+
+
+def test_metrics_speak_against_a_trace_by_their_direction(project: Project) -> None:
+    stores = project.stores
+    add_traces(stores, [trace("t1", "hi", "hello", "no")])
+    add_scores(stores, {"t1": 0.9})
+    labels = {"refusal": "true", "greeting": "false", "length": "true", "helpful": "true"}
+    labels |= {"not loaded": "true"}
+    for name, label in labels.items():
+        add_code_score(stores, "t1", name, label)
+    # Of a metric of turns, the first turn that speaks against it.
+    add_code_score(stores, "t1", "rude", "true", turn=3)
+    add_code_score(stores, "t1", "rude", "true", turn=1)
+    add_code_score(stores, "t1", "rude", "false", turn=0)
+    metrics = [
+        metric("refusal", "lower_is_better"),
+        metric("greeting", "higher_is_better"),
+        metric("length", "neutral"),
+        metric("helpful", "higher_is_better"),
+        metric("rude", "lower_is_better"),
+    ]
+    fill_queue(stores, SETTINGS, DAY, metrics)
+    (item,) = list_items(stores.ledger, ANY).items
+    assert item.metrics == (
+        ItemMetric("greeting", 0.0, "false"),
+        ItemMetric("refusal", 0.0, "true"),
+        ItemMetric("rude", 1.0, "true"),
+    )
+    fill_queue(stores, SETTINGS, DAY, metrics[1:2])
+    (item,) = list_items(stores.ledger, ANY).items
+    assert [one.metric for one in item.metrics] == ["greeting"]
+
+
+def add_code_score(
+    stores: Stores, trace_id: str, name: str, label: str, turn: int | None = None
+) -> None:
+    """What a metric by code said of a trace, or of one of its turns, whose number is the value."""
+    score = {"day": DAY, "trace_id": trace_id, "content_hash": f"v1-{trace_id}", "metric": name}
+    score |= {"metric_version": "1", "judge_version": "", "kind": "code", "label": label}
+    score |= {"value": float(turn or 0), "evidence_turn": turn}
+    score |= {"span_id": None if turn is None else f"turn:{turn}"}
+    with stores.warehouse.open() as connection:
+        with connection.given(new_rows=pa.Table.from_pylist([score])):
+            connection.raw.execute("insert into scores by name select * from new_rows")
+        replace_rows(connection, "current_runs", *current_run(DAY, name, "1", judge=""))
+
+
+def test_a_drawn_trace_can_be_shown_without_the_warehouse(stores: Stores) -> None:
+    fill_queue(stores, SETTINGS, DAY)
+    for item in list_items(stores.ledger, ANY, limit=3).items:
+        document = open_document(stores, item.trace_id, item.content_hash)
+        assert [message.content for message in document.messages(0, 9)] == ["hi", "hello", "no"]
+        assert (item.opening, item.n_messages) == ("hi", 3)
+
+
+def test_the_queue_says_how_many_people_decide_on_what_is_drawn(stores: Stores) -> None:
+    set_queue(stores.ledger, Queue(QUEUE, reviewers=2, double_share=0.5), "eve")
+    fill_queue(stores, SETTINGS, DAY)
+    needed = {name: item["reviewers_needed"] for name, item in items_of(stores).items()}
+    assert needed == {name: 2 + (unit_hash(name, "double") < 0.5) for name in needed}
+    assert set(needed.values()) == {2, 3}
+
+
+def test_an_item_that_was_moved_is_not_drawn_a_second_time(stores: Stores) -> None:
+    fill_queue(stores, SETTINGS, DAY)
+    set_queue(stores.ledger, Queue("hard"), "eve")
+    n_items = len(items_of(stores))
+    assert move_items(stores.ledger, ANY, None, "eve", "hard") == n_items
+    report = fill_queue(stores, SETTINGS, DAY)
+    assert report.already_open == n_items
+    assert {item["queue"] for item in items_of(stores).values()} == {"hard"}
+    assert list_items(stores.ledger, ANY).n_all == n_items
+
+
+def test_a_waiting_item_of_an_earlier_version_is_declined(stores: Stores) -> None:
+    fill_queue(stores, SETTINGS, DAY)
+    waiting, claimed, disputed, finished = items = list(items_of(stores))[:4]
+    claim(stores.ledger, items_of(stores)[claimed]["item_id"], "ann", 600)
+    with stores.ledger.begin() as ledger:
+        for name, status in ((disputed, "disputed"), (finished, "complete")):
+            is_it = queue_items.c.trace_id == name
+            ledger.execute(queue_items.update().where(is_it).values(status=status))
+    before = items_of(stores)
+    add_traces(
+        stores, [trace(name, "hi", "hello", "no", "sorry", "ok") for name in items], version="v2"
+    )
+    report = fill_queue(stores, SETTINGS, DAY)
+    after = items_of(stores)
+    assert report.superseded == 1
+    assert after[waiting]["status"] == "declined"
+    for name in (claimed, disputed, finished):
+        assert after[name] == before[name]
+    with stores.ledger.read() as ledger:
+        (entry,) = ledger.execute(sa.select(audit_log)).mappings()
+    assert (entry["actor"], entry["action"], entry["subject"]) == (
+        "pipeline",
+        "supersede",
+        DAY.isoformat(),
+    )
+    assert json.loads(entry["detail"]) == {"item_ids": [before[waiting]["item_id"]]}
+    # When the claim has ended, so has the item.
+    release(stores.ledger, before[claimed]["item_id"], "ann")
+    assert fill_queue(stores, SETTINGS, DAY).superseded == 1
+    assert fill_queue(stores, SETTINGS, DAY).superseded == 0
