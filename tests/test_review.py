@@ -306,11 +306,11 @@ def test_of_many_who_decide_on_one_item_at_once_only_one_may(stores: Stores) -> 
 def test_what_was_said_is_read_again_by_its_id_while_it_stands(stores: Stores) -> None:
     decision_id = decide(stores.ledger, said("t0", True, reason="no"))
     read = decision_of(stores.ledger, decision_id)
-    assert read is not None
     assert (read.decision_id, read.kind, read.decision.reason) == (decision_id, "decide", "no")
     undo(stores.ledger, "ann")
-    assert decision_of(stores.ledger, decision_id) is None
-    assert decision_of(stores.ledger, 99) is None
+    for number in (decision_id, 99):
+        with pytest.raises(NotFound, match=f"decision '{number}'"):
+            decision_of(stores.ledger, number)
 
 
 def test_times_are_kept_in_utc(stores: Stores) -> None:

@@ -18,8 +18,8 @@ from flywheel.quality.agreement import (
     agreement_with_others,
     measure_agreement,
 )
+from flywheel.queue.filters import not_undone
 from flywheel.records import ERROR_CODES
-from flywheel.review.rows import not_undone
 from flywheel.store.ledger import Ledger, in_utc
 from flywheel.store.tables import decisions, trace_documents
 

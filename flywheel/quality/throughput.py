@@ -12,7 +12,7 @@ from typing import Literal
 
 import sqlalchemy as sa
 
-from flywheel.review.rows import not_undone
+from flywheel.queue.filters import not_undone
 from flywheel.store.ledger import Ledger, in_utc
 from flywheel.store.tables import decisions, queue_items
 

@@ -20,8 +20,8 @@ from flywheel.quality.answers import Answer, agreement_on_errors
 from flywheel.quality.audit import Audit, audit_of, weighted_wilson
 from flywheel.quality.rates import MIN_LABELS_ALONE, RateEstimate, daily_rates
 from flywheel.quality.resampling import draws_by_session, percentiles
+from flywheel.queue.filters import not_undone
 from flywheel.records import Interval
-from flywheel.review.rows import not_undone
 from flywheel.statistics import Floats
 from flywheel.store.ledger import Ledger, in_utc
 from flywheel.store.tables import decisions, queue_items

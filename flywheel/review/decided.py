@@ -13,10 +13,11 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
+from flywheel.queue.filters import not_undone
 from flywheel.records import Decision
-from flywheel.review.rows import Version, in_utc, not_undone
+from flywheel.review.rows import Version
 from flywheel.review.standing import StandingDecision
-from flywheel.store.ledger import Ledger
+from flywheel.store.ledger import Ledger, in_utc
 from flywheel.store.tables import decisions, trace_documents
 
 # Versions of traces that are read at once.

@@ -12,16 +12,16 @@ import sqlalchemy as sa
 
 from flywheel.errors import BadInput, Refused
 from flywheel.queue.claims import lock_item
+from flywheel.queue.filters import is_live, not_undone
 from flywheel.records import Decision, DecisionKind
 from flywheel.review.rows import (
     append,
     lock_items,
-    not_undone,
     note,
     settle,
     standing_of,
 )
-from flywheel.store.ledger import Ledger, now, record_action
+from flywheel.store.ledger import Ledger, record_action
 from flywheel.store.tables import claims, decisions
 
 _TAKEN_BACK_BY_UNDO = ("decide", "adjudicate", "decline", "skip", "sensitive")
@@ -132,9 +132,7 @@ def _require_room(connection: sa.Connection, decision: Decision, item_id: int) -
         raise Refused(f"item {item_id} is complete; take the next one")
     holders = set(
         connection.scalars(
-            sa.select(claims.c.reviewer).where(
-                claims.c.item_id == item_id, claims.c.claimed_until > now()
-            )
+            sa.select(claims.c.reviewer).where(claims.c.item_id == item_id, is_live())
         )
     )
     others = (deciders | holders) - {reviewer}

@@ -11,9 +11,10 @@ import sqlalchemy as sa
 
 from flywheel.errors import BadInput
 from flywheel.queue.claims import drop_claims, lock_item
+from flywheel.queue.filters import not_undone
 from flywheel.records import DecisionKind
-from flywheel.review.rows import Version, in_utc, lock_items, not_undone, note, settle, storable
-from flywheel.store.ledger import Ledger, now, record_action
+from flywheel.review.rows import Version, lock_items, note, settle, storable
+from flywheel.store.ledger import Ledger, in_utc, now, record_action
 from flywheel.store.tables import comments, decisions
 
 COMMENT_LENGTH = 10_000

@@ -7,17 +7,17 @@ worked out from the rows that stand, so that nothing need be remembered to take 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from flywheel.errors import BadInput
 from flywheel.queue import AUDIT
+from flywheel.queue.filters import not_undone
 from flywheel.records import Decision, DecisionKind, ItemStatus
 from flywheel.review.tool_calls import in_openai_shape
 from flywheel.safety import encodable
-from flywheel.store.ledger import now
+from flywheel.store.ledger import in_utc, now
 from flywheel.store.tables import claims, decisions, queue_items
 
 # A version of a trace: its id and the hash of its content.
@@ -157,21 +157,6 @@ def settle(connection: sa.Connection, items: Items, is_about_declining: bool = F
         connection.execute(queue_items.update().where(these).values(status=status))
     if ended:
         connection.execute(claims.delete().where(claims.c.item_id.in_(ended)))
-
-
-def not_undone() -> sa.ColumnElement[bool]:
-    """Whether a row of `decisions` stands."""
-    # By trace first: that is the index.
-    taken_back = decisions.alias("taken_back")
-    return ~sa.exists().where(
-        taken_back.c.trace_id == decisions.c.trace_id,
-        taken_back.c.undoes == decisions.c.decision_id,
-    )
-
-
-def in_utc(when: datetime) -> datetime:
-    """The moment in UTC; one without a zone is UTC already, as SQLite gives it back."""
-    return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
 
 
 def storable(text: str) -> str:

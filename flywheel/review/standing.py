@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
+from flywheel.errors import NotFound
+from flywheel.queue.filters import not_undone
 from flywheel.records import Decision
-from flywheel.review.rows import in_utc, not_undone
-from flywheel.store.ledger import Ledger
+from flywheel.store.ledger import Ledger, in_utc
 from flywheel.store.tables import decisions
 
 # A vote, or the word that settles a trace.
@@ -64,14 +65,17 @@ def adjudication_of(ledger: Ledger, trace_id: str, content_hash: str) -> Standin
     return next(iter(_read(ledger, _last("adjudicate", "trace_id", where=of_version))), None)
 
 
-def decision_of(ledger: Ledger, decision_id: int) -> StandingDecision | None:
-    """The vote or the adjudication of this id; None where it was taken back, or never was."""
+def decision_of(ledger: Ledger, decision_id: int) -> StandingDecision:
+    """The vote or the adjudication of this id; raises NotFound where none stands."""
     wanted = sa.select(*decisions.c[_COLUMNS]).where(
         decisions.c.decision_id == decision_id,
         decisions.c.kind.in_(("decide", "adjudicate")),
         not_undone(),
     )
-    return next(iter(_read(ledger, wanted)), None)
+    found = _read(ledger, wanted)
+    if not found:
+        raise NotFound("decision", str(decision_id))
+    return found[0]
 
 
 def count_decisions(ledger: Ledger) -> int:

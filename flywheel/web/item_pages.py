@@ -138,7 +138,7 @@ def mark_sensitive(
     ledger = web_of(request).stores.ledger
     item = get_item(ledger, item_id)
     if flag == "no":
-        clear_sensitive(ledger, item.trace_id, item.content_hash, actor.name)
+        clear_sensitive(ledger, item.trace_id, actor.name)
     else:
         flag_sensitive(ledger, item.trace_id, item.content_hash, actor.name, "")
     return _on(request, f"/items/{item_id}", then)

@@ -2,44 +2,46 @@
 -- no label. What it says besides yes or no is that of who settled it, else of the last decision on
 -- the side of the most.
 insert into labels by name
-with sides as (
+with words as (
     select
-        trace_id,
-        content_hash,
-        bool_or(perceived_error) filter (where is_settling) as settled,
-        2 * count(*) filter (where perceived_error and not is_settling)
-            - count(*) filter (where not is_settling) as balance
+        *,
+        bool_or(perceived_error) filter (where is_settling) over version as settled,
+        2 * count(*) filter (where perceived_error and not is_settling) over version
+            - count(*) filter (where not is_settling) over version as balance,
+        -- Who settled it speaks last.
+        decision_id + if(is_settling, 1::bigint << 60, 0) as place
     from standing_words
-    group by trace_id, content_hash
+    window version as (partition by trace_id, content_hash)
+),
+
+sides as (
+    select *, coalesce(settled, balance > 0) as side
+    from words
+    where settled is not null or balance <> 0
 ),
 
 agreed as (
     select
-        s.trace_id,
-        s.content_hash,
-        coalesce(s.settled, s.balance > 0) as perceived_error,
-        if(s.settled is null, 'human', 'adjudicated') as source,
-        cast(max(w.decision_id) as varchar) as correction_id,
-        last(
+        trace_id,
+        content_hash,
+        side as perceived_error,
+        if(settled is null, 'human', 'adjudicated') as source,
+        cast(max(decision_id) as varchar) as correction_id,
+        arg_max(
             {
-                'reason_code': w.reason_code,
-                'reason': w.reason,
-                'evidence_turn': w.evidence_turn
-            }
-            order by w.is_settling, w.decision_id
-        ) filter (where w.perceived_error = coalesce(s.settled, s.balance > 0)) as said,
-        last(
-            {'rubric_version': w.rubric_version, 'decided_at': w.decided_at}
-            order by w.is_settling, w.decision_id
-        ) as latest,
-        count(distinct w.reviewer) as n_reviewers,
-        bool_or(w.is_audit) as is_audit,
-        max(w.draw_probability) as draw_probability
+                'reason_code': s.reason_code,
+                'reason': s.reason,
+                'evidence_turn': s.evidence_turn
+            },
+            place
+        ) filter (where s.perceived_error = side) as said,
+        count(distinct reviewer) as n_reviewers,
+        arg_max(rubric_version, place) as rubric_version,
+        bool_or(is_audit) as is_audit,
+        max(draw_probability) as draw_probability,
+        arg_max(decided_at, place) as decided_at
     from sides as s
-    inner join standing_words as w
-        on w.trace_id = s.trace_id and w.content_hash = s.content_hash
-    where s.settled is not null or s.balance <> 0
-    group by s.trace_id, s.content_hash, s.settled, s.balance
+    group by trace_id, content_hash, side, settled
 )
 
 select
@@ -57,9 +59,9 @@ select
     a.said.evidence_turn as evidence_turn,
     a.source,
     a.n_reviewers,
-    a.latest.rubric_version as rubric_version,
+    a.rubric_version,
     a.is_audit,
     a.draw_probability,
-    a.latest.decided_at as decided_at
+    a.decided_at
 from agreed as a
 inner join traces as t on t.trace_id = a.trace_id and t.content_hash = a.content_hash
