@@ -1,7 +1,7 @@
-"""Rates with intervals, refusals with reasons, and how well the judge agrees with people."""
+"""Rates with intervals, refusals with reasons, how judge and people agree, and how it moves."""
 
 from collections.abc import Iterable
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -16,12 +16,25 @@ from flywheel.quality import (
     measure_calibration,
     write_quality_report,
 )
+from flywheel.quality.answers import shared_answers
+from flywheel.quality.audit import judged_traces
+from flywheel.quality.publishing import published_quality
+from flywheel.quality.rates import daily_rates
+from flywheel.quality.throughput import Progress, Tally, measure_throughput
+from flywheel.quality.trends import (
+    AgeDay,
+    age_at_decision,
+    agreement_by_week,
+    judge_by_week,
+    waiting_by_age,
+)
 from flywheel.queue import fill_queue
 from flywheel.records import split_of, unit_hash
-from flywheel.review import decide
+from flywheel.review import decide, decline, skip, undo
 from flywheel.settings import QueueSettings
 from flywheel.statistics import ece, ppi_mean, weighted_mean_estimate, wilson
 from flywheel.store import Project, Stores
+from flywheel.store.publications import publish, published, read_published
 from flywheel.store.tables import queue_items
 from tests.conftest import trace
 from tests.judged import DAY, add_scores, add_traces, said
@@ -194,6 +207,38 @@ def test_too_few_labels_refuse_an_estimate(project: Project) -> None:
     assert refused.why == f"{n} audit labels, and at least 10 are needed"
 
 
+def test_labels_nearly_all_of_one_kind_refuse_an_estimate(project: Project) -> None:
+    # Where no label is of an error, the corrected interval would be [0, 0].
+    stores = project.stores
+    judged_day(stores, NAMES)
+    for number, name in enumerate(NAMES[:20]):
+        decide(stores.ledger, said(name, number < 2, is_audit=True))
+    derive_labels(stores)
+    found = by_method(estimate_rates(stores))
+    assert found["ppi++"].interval is None
+    assert found["ppi++"].why == (
+        "2 of the 20 audit labels are of an error, and the interval holds from 3 of either kind on"
+    )
+    assert found["labels only"].interval == wilson(2, 20)
+
+
+def test_an_interval_from_few_labels_covers_the_truth() -> None:
+    # 12 labels of 200 traces, an error in one of ten: where fewer than 3 are of an error, the
+    # labels alone speak. The corrected interval by itself covers the truth in some 65 % of cases.
+    rng = np.random.default_rng(0)
+    covered = corrected = 0
+    for _ in range(400):
+        truth = rng.random(200) < 0.1
+        judge = np.where(rng.random(200) < np.where(truth, 0.85, 0.1), 0.9, 0.1)
+        known, score = truth[:12].astype(float), judge[:12]
+        both = ppi_mean(known.tolist(), score.tolist(), judge.tolist())
+        chosen = both if known.sum() >= 3 else wilson(known.sum(), 12)
+        covered += chosen.low <= 0.1 <= chosen.high
+        corrected += both.low <= 0.1 <= both.high
+    assert covered / 400 >= 0.93
+    assert corrected / 400 < 0.75
+
+
 def test_audits_from_a_file_count_where_the_queue_drew_fewer(project: Project) -> None:
     stores = project.stores
     judged_day(stores, NAMES)
@@ -311,3 +356,242 @@ def test_too_few_labels_leave_calibration_unmeasured(project: Project) -> None:
     report = measure_calibration(project.stores)
     assert (report.ece, report.brier, report.bins) == (None, None, [])
     assert report.why == "0 labels in the calibration split, and at least 20 needed"
+
+
+def test_each_day_has_the_best_estimate_that_its_labels_allow(project: Project) -> None:
+    # 40 audit labels, 6 and 2, of a fifth of which the first are errors.
+    stores = project.stores
+    for number, n_labels in enumerate((40, 6, 2)):
+        day, names = DAY + timedelta(number), NAMES[60 * number : 60 * number + 60]
+        judged_day(stores, names, day)
+        for place, name in enumerate(names[:n_labels]):
+            decide(stores.ledger, said(name, place % 5 == 0, is_audit=True))
+    derive_labels(stores)
+    rates = daily_rates(judged_traces(stores), n_days=7, n_apps=3)
+    assert [(rate.app, rate.method, rate.n_labels) for rate in rates] == [
+        ("shop", "ppi++", 40),
+        ("shop", "labels only", 6),
+        ("shop", "judge only, unadjusted", 0),
+    ]
+    assert [rate.first_day for rate in rates] == [DAY + timedelta(n) for n in range(3)]
+    assert rates[1].interval == wilson(2, 6)
+    flagged = sum(probability(name) >= 0.5 for name in NAMES[120:180])
+    assert rates[2].interval == wilson(flagged, 60)
+    newest = daily_rates(judged_traces(stores), n_days=1, n_apps=3)
+    assert newest == rates[2:]
+
+
+def test_the_busiest_apps_stand_below_all_of_them(project: Project) -> None:
+    stores = project.stores
+    many = [trace(n, "hi", "hello", "no", app="shop") for n in NAMES[:30]]
+    add_traces(stores, [*many, *(trace(n, "hi", "ho", "no", app="bank") for n in NAMES[30:50])])
+    add_traces(stores, [trace(n, "hi", "ho", "no", app="desk") for n in NAMES[50:55]])
+    add_scores(stores, {name: probability(name) for name in NAMES[:55]})
+    rates = daily_rates(judged_traces(stores), n_days=7, n_apps=2)
+    assert [(rate.app, rate.n_traces) for rate in rates] == [("*", 55), ("shop", 30), ("bank", 20)]
+
+
+def test_the_judge_is_held_against_each_weeks_audit(project: Project) -> None:
+    # Monday 2 March and Sunday 8 March are one week, the 9th is the next. The judge finds 4 of 5
+    # errors in the first, and lets 10 of 10 others pass; the second has too few labels.
+    stores = project.stores
+    days = {DAY: NAMES[:10], DAY + timedelta(6): NAMES[10:15], DAY + timedelta(7): NAMES[15:18]}
+    for day, names in days.items():
+        add_traces(stores, [trace(name, "hi", "hello", "no") for name in names], day)
+        add_scores(stores, {name: 0.9 if NAMES.index(name) < 4 else 0.1 for name in names}, day)
+    for number, name in enumerate(NAMES[:18]):
+        decide(stores.ledger, said(name, number < 5, is_audit=True))
+    derive_labels(stores)
+    first, second = judge_by_week(judged_traces(stores))
+    assert (first.week, first.n_errors, first.n_fine) == (DAY, 5, 10)
+    assert first.sensitivity == wilson(4, 5)
+    assert first.specificity == wilson(10, 10)
+    assert (second.week, second.n_fine, second.specificity) == (DAY + timedelta(7), 3, None)
+
+
+def test_a_weeks_share_counts_sessions_and_not_traces(project: Project) -> None:
+    # Two sessions of ten traces each, all right in the one and all wrong in the other: .5 of two
+    # witnesses can be anything from 0 to 1.
+    stores = project.stores
+    traces = [
+        trace(name, "hi", "hello", "no", session_id=f"s{number // 10}")
+        for number, name in enumerate(NAMES[:20])
+    ]
+    add_traces(stores, traces)
+    add_scores(stores, {name: 0.9 if n < 10 else 0.1 for n, name in enumerate(NAMES[:20])})
+    for name in NAMES[:20]:
+        decide(stores.ledger, said(name, True, is_audit=True))
+    derive_labels(stores)
+    (week,) = judge_by_week(judged_traces(stores))
+    assert week.sensitivity is not None
+    assert (week.sensitivity.low, week.sensitivity.estimate, week.sensitivity.high) == (0, 0.5, 1)
+
+
+def test_reviewers_are_compared_in_the_week_that_finished_the_item(project: Project) -> None:
+    ledger, monday = project.stores.ledger, datetime(2026, 3, 2, tzinfo=UTC)
+    for number in range(12):
+        late = monday + timedelta(days=7 if number < 10 else 0, seconds=-1)
+        decide(ledger, said(f"t{number}", number % 2 == 0, "ann", decided_at=monday - timedelta(9)))
+        decide(ledger, said(f"t{number}", number % 2 == 0, "bob", decided_at=late))
+    before, after = agreement_by_week(shared_answers(ledger))
+    assert (before.week, before.agreement.n_items) == (DAY - timedelta(7), 2)
+    assert before.agreement.why.startswith("2 items with two opinions")
+    assert (after.week, after.agreement.n_items) == (DAY, 10)
+    assert after.agreement.beyond_chance is not None
+
+
+def queued(stores: Stores, ages: Iterable[float], at: datetime, status: str = "pending") -> None:
+    """Items that were queued so many days before a moment."""
+    rows = [
+        {
+            "queue": "review",
+            "trace_id": f"{status}-{place}",
+            "content_hash": f"v1-{status}-{place}",
+            "app": "shop",
+            "day": DAY,
+            "reason": "uncertain",
+            "priority": 0.5,
+            "draw_probability": 1.0,
+            "audit_probability": 0.0,
+            "status": status,
+            "reviewers_needed": 1,
+            "queued_at": at - timedelta(days=age),
+        }
+        for place, age in enumerate(ages)
+    ]
+    with stores.ledger.begin() as ledger:
+        ledger.execute(queue_items.insert(), rows)
+
+
+AT = datetime(2026, 3, 20, 12, tzinfo=UTC)
+
+
+def test_open_items_stand_by_how_long_they_wait(project: Project) -> None:
+    queued(project.stores, (0.2, 0.9, 1, 2.9, 3, 400), AT)
+    queued(project.stores, (8,), AT, "disputed")
+    queued(project.stores, (50,), AT, "complete")
+    groups = waiting_by_age(project.stores.ledger, AT)
+    assert [(g.low_days, g.high_days, g.waiting, g.disputed) for g in groups] == [
+        (0, 1, 2, 0),
+        (1, 3, 2, 0),
+        (3, 7, 1, 0),
+        (7, 14, 0, 1),
+        (14, 30, 0, 0),
+        (30, None, 1, 0),
+    ]
+
+
+def test_the_age_of_an_item_is_taken_when_it_is_finished(project: Project) -> None:
+    stores = project.stores
+    queued(stores, (1, 2, 6, 300), AT)
+    for place, after_days in enumerate((0, 0, -1, -100)):
+        decided_at = AT + timedelta(days=after_days)
+        decide(stores.ledger, said(f"pending-{place}", False, decided_at=decided_at))
+    assert age_at_decision(stores.ledger, AT) == [
+        AgeDay(date(2026, 3, 19), 1, 5.0, 5.0, 5.0),
+        AgeDay(date(2026, 3, 20), 2, 1.25, 1.5, 1.75),
+    ]
+
+
+def test_work_is_counted_today_this_week_and_ever(project: Project) -> None:
+    stores = project.stores
+    queued(stores, (5.0,) * 8, AT)
+    better = {"corrected_turn": 1, "corrected_text": "better"}
+    for place, (age, more) in enumerate(
+        [(0.1, better), (0.6, {}), (3, {}), (30, {}), (0.2, {"seconds": 500.0})]
+    ):
+        seconds = {"seconds": 10.0 * place} | more
+        decided_at = AT - timedelta(days=age)
+        decide(stores.ledger, said(f"pending-{place}", True, decided_at=decided_at, **seconds))
+    undo(stores.ledger, "ann")
+    decide(stores.ledger, said("pending-5", True, "bob", decided_at=AT))
+    decide(stores.ledger, said("pending-5", False, "cem", decided_at=AT))
+    decline(stores.ledger, "pending-6", "v1-pending-6", "bob", "no")
+    found = measure_throughput(stores.ledger, AT)
+    ann, bob, cem = found.by_reviewer
+    assert (ann.reviewer, bob.reviewer, cem.reviewer) == ("ann", "bob", "cem")
+    # 7.2 hours before noon is today, 14.4 are not.
+    assert ann.by_period["today"] == Tally(1, 1)
+    assert ann.by_period["week"] == Tally(3, 1)
+    assert ann.by_period["ever"] == Tally(4, 1)
+    # Of 0, 10, 20 and 30 s; the 500 were taken back.
+    assert ann.median_seconds == 15.0
+    assert bob.by_period["ever"] == Tally(decided=1, declined=1)
+    assert found.total("ever") == Tally(6, 1, 0, 1)
+    # Four decided and one declined; on one two people differ, and one was taken back.
+    assert found.by_queue == [Progress("review", 5, 8)]
+    assert found.by_day == [Progress("2026-03-02", 5, 8)]
+    assert (found.open_items, found.disputed) == (3, 1)
+    assert found.oldest_open == AT - timedelta(days=5)
+
+
+def test_skips_are_counted_and_disputes_wait(project: Project) -> None:
+    stores = project.stores
+    queued(stores, (1.0, 2.0), AT)
+    queued(stores, (9.0,), AT, "disputed")
+    with stores.ledger.begin() as ledger:
+        item_id = ledger.scalar(sa.select(sa.func.min(queue_items.c.item_id)))
+    skip(stores.ledger, item_id, "ann")
+    found = measure_throughput(stores.ledger, datetime.now(UTC))
+    assert found.by_reviewer[0].by_period["today"] == Tally(skipped=1)
+    assert (found.open_items, found.disputed) == (3, 1)
+    assert found.oldest_open == AT - timedelta(days=9)
+
+
+def test_without_work_there_is_nothing_to_count(project: Project) -> None:
+    found = measure_throughput(project.stores.ledger, AT)
+    assert (found.by_reviewer, found.by_queue, found.by_day) == ([], [], [])
+    assert (found.total("ever"), found.open_items, found.oldest_open) == (Tally(), 0, None)
+
+
+def test_what_the_page_shows_is_published_with_the_report(project: Project) -> None:
+    stores = project.stores
+    assert published_quality(stores) is None
+    judged_day(stores, NAMES[:60])
+    for number, name in enumerate(NAMES[:30]):
+        decide(stores.ledger, said(name, number % 5 == 0, is_audit=True))
+    derive_labels(stores)
+    report = write_quality_report(stores, AT)
+    shown = published_quality(stores)
+    assert shown is not None
+    assert (shown.measured_at, shown.estimates) == (AT, report.estimates)
+    assert (shown.n_labels, shown.n_errors) == (30, 6)
+    assert report.agreement is not None
+    assert shown.judge == report.agreement.rates
+    names = ["rates", "judge", "agreement", "waiting", "decided"]
+    assert [figure.name for figure in shown.figures] == names
+    rates, judge, agreement, waiting, decided = shown.figures
+    assert rates.wide.startswith("<svg")
+    assert rates.rows[0].href == "/queue?app=shop&day=2026-03-02&status=complete"
+    assert rates.sentence.startswith("On 2026-03-02, the last day with enough labels, users saw")
+    assert judge.wide
+    for empty in (agreement, waiting, decided):
+        assert (empty.wide, empty.narrow) == ("", "")
+    assert agreement.sentence.startswith("No item has been decided by two people.")
+    assert waiting.sentence.startswith("Nothing waits")
+    assert decided.sentence.startswith("Nobody has finished an item")
+
+
+def test_nothing_is_drawn_of_an_empty_project(project: Project) -> None:
+    write_quality_report(project.stores, AT)
+    shown = published_quality(project.stores)
+    assert shown is not None
+    assert {figure.wide for figure in shown.figures} == {""}
+    assert shown.figures[0].sentence.startswith("No trace has a verdict yet.")
+
+
+def test_a_report_takes_the_place_of_the_one_before(project: Project) -> None:
+    stores = project.stores
+    first = publish(stores, "quality", b"{}")
+    # What an earlier version wrote is as good as nothing.
+    assert published_quality(stores) is None
+    write_quality_report(stores, AT)
+    second = published(stores, "quality")
+    assert second != first
+    folder = stores.artifacts.root / "quality"
+    assert [path.name for path in folder.iterdir()] == [second]
+    write_quality_report(stores, AT)
+    assert published(stores, "quality") == second
+    (folder / str(second)).unlink()
+    with pytest.raises(NotFound, match="quality artifact"):
+        read_published(stores, "quality")

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Any, Literal
 
-from flywheel.quality.svg import for_page
+from flywheel.quality.svg import ORIGIN, for_page
 from flywheel.records import Interval
 
 # Altair's classes are typed by half only, and another one for each way of putting charts together.
@@ -170,8 +170,13 @@ def _over_time(chart: OverTime, width: int) -> _Chart:
 
 
 def _row(point: Point) -> dict[str, object]:
-    more = {"at": _moment(point.at), "n": point.n, "said": point.said, "href": point.href}
-    return asdict(point.interval) | more | {"method": point.method}
+    return asdict(point.interval) | {
+        "at": _moment(point.at),
+        "n": point.n,
+        "said": point.said,
+        "href": ORIGIN + point.href,
+        "method": point.method,
+    }
 
 
 def _estimates(base: _Chart, x: _Chart, y: _Chart, name: str) -> _Chart:
@@ -205,7 +210,7 @@ def _counts(base: _Chart, x: _Chart, most: int, counted: str, bar_width: int) ->
     axis = alt.Axis(values=[0, most], grid=False, format="d")
     y = alt.Y("n:Q", title=None, scale=alt.Scale(domain=[0, most]), axis=axis)
     title = alt.Title(counted, fontWeight="normal", color=INK_SOFT)
-    bars = base.mark_bar(color=INK_SOFT, size=bar_width).encode(x=x, y=y)
+    bars = base.mark_bar(color=INK_SOFT, size=bar_width).encode(x=x, y=y, description="said:N")
     return bars.properties(height=28, title=title)
 
 

@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping
 from xml.etree import ElementTree
 
+# A renderer puts an address of its own before a path alone, so paths are handed to it under this.
+ORIGIN = "https://flywheel.invalid"
 _SVG = "http://www.w3.org/2000/svg"
 _LINK = "{http://www.w3.org/1999/xlink}href"
 _ELEMENTS = {"svg", "g", "path", "line", "rect", "text", "tspan", "a", "circle"}
@@ -28,8 +30,9 @@ def for_page(svg: str, colours: Mapping[str, str], class_name: str) -> str:
     """The drawing as an element of a page, with colours replaced by the page's own variables.
 
     `colours` is hex -> name of a variable of the style sheet; the hex stays as what is shown where
-    there is none. Links are those that start with `/`; what describes a mark becomes its tooltip.
-    It is hidden from screen readers and from the tab key: what it says stands beside it as text.
+    there is none. Links are those to paths under `ORIGIN`; what describes a mark becomes its
+    tooltip. It is hidden from screen readers and from the tab key: what it says stands beside it as
+    text.
     """
     root = ElementTree.fromstring(svg)
     _clean(root, {hex_.lower(): f"var(--{name}, {hex_})" for hex_, name in colours.items()})
@@ -49,8 +52,9 @@ def _clean(element: ElementTree.Element, colours: Mapping[str, str]) -> None:
             element.set(name, _LONG_NUMBER.sub(_rounded, value))
         elif name in _LOOKS and (name, value) not in _DEFAULTS:
             element.set(name, colours.get(value.lower(), value))
-    if _name(element) == "a" and link.startswith("/") and not link.startswith("//"):
-        element.set("href", link)
+    path = link.removeprefix(ORIGIN)
+    if _name(element) == "a" and path != link and re.match("/(?!/)", path):
+        element.set("href", path)
         element.set("tabindex", "-1")
     for child in list(element):
         if _name(child) in _ELEMENTS:
