@@ -420,6 +420,8 @@ def test_a_place_that_is_none_and_a_format_that_is_none_are_refused(
         export_decisions(stores, "jsonl", tmp_path / "nowhere" / "out.jsonl")
     with pytest.raises(BadInput, match="is a folder"):
         export_decisions(stores, "jsonl", tmp_path)
+    with pytest.raises(BadInput, match="is a folder"):
+        export_decisions(stores, "openai-sft", Path("."))
     with pytest.raises(NotFound, match="trl-kto"):
         export_decisions(stores, "trl-kt", tmp_path / "out.jsonl")
     with pytest.raises(BadInput, match="Parquet"):

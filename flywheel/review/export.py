@@ -20,7 +20,7 @@ from flywheel.errors import BadInput, NotFound, Refused
 from flywheel.records import EXPORT_FORMATS, ExportFormat, Split
 from flywheel.review.decided import DecidedVersion, decided_versions
 from flywheel.review.export_messages import Row
-from flywheel.review.export_rows import DecidedTrace, Example, examples_of
+from flywheel.review.export_rows import DecidedTrace, Example, examples_of, why_nothing
 from flywheel.safety import encodable
 from flywheel.store import Stores
 from flywheel.store.artifacts import sha256_of, sync_folder
@@ -89,7 +89,7 @@ def export_decisions(
     an unknown format.
     """
     wanted = _Wanted(_known(format), frozenset(splits or ()), app, include_sensitive)
-    beside = path.with_name(f"{path.name}.provenance.jsonl")
+    beside = Path(f"{path}.provenance.jsonl")
     targets = [path, beside] if format.startswith("openai") else [path]
     _require_free(targets, force)
     counts = _Counts()
@@ -189,16 +189,26 @@ def _record(ledger: Ledger, wanted: _Wanted, report: ExportReport, actor: str) -
 def _examples(stores: Stores, wanted: _Wanted, counts: _Counts) -> Iterator[Example]:
     """The rows of all traces, by trace id; what there is no row for is counted."""
     for said in decided_versions(stores.ledger):
-        if said.is_sensitive and not wanted.include_sensitive:
-            counts.left_out["flagged as sensitive"] += _is_asked_for(said, wanted)
-        elif said.split is None:
-            counts.left_out["no trace document"] += 1
-        elif _is_asked_for(said, wanted):
+        if not _is_asked_for(said, wanted):
+            continue
+        why = _why_nothing(said, wanted)
+        if why is not None:
+            counts.left_out[why] += 1
+        else:
             yield from _of_trace(_with_messages(stores, said), wanted.format, counts)
+
+
+def _why_nothing(said: DecidedVersion, wanted: _Wanted) -> str | None:
+    if said.is_sensitive and not wanted.include_sensitive:
+        return "flagged as sensitive"
+    if said.split is None:
+        return "no trace document"
+    return why_nothing(said, wanted.format)
 
 
 def _is_asked_for(said: DecidedVersion, wanted: _Wanted) -> bool:
     if said.split is None:
+        # Nobody can tell what it is of: it is counted.
         return True
     is_of_split = not wanted.splits or said.split in wanted.splits
     return is_of_split and wanted.app in (None, said.app)

@@ -44,18 +44,25 @@ class LeftOut:
     why: str
 
 
+def why_nothing(said: DecidedVersion, format: ExportFormat) -> str | None:
+    """Why a trace gives no row in a format whatever its messages are, or None."""
+    if format in ("jsonl", "parquet") or said.corrections:
+        return None
+    if format != "trl-kto":
+        return "no correction"
+    return "disputed" if said.label.perceived_error is None else None
+
+
 def examples_of(trace: DecidedTrace, format: ExportFormat) -> Iterator[Example | LeftOut]:
-    """The rows that a trace gives in a format, in the order of its decisions.
+    """The rows of a trace that gives any in a format, in the order of its decisions.
 
     Every correction that stands gives its rows, whichever side its reviewer is on. `metadata` of
     TRL's rows says where they come from; its trainers take no notice of it.
     """
     if format in ("jsonl", "parquet"):
         yield Example(_whole(trace), {})
-    elif format == "trl-kto" and not trace.said.corrections:
-        yield _judged_answer(trace)
     elif not trace.said.corrections:
-        yield LeftOut("no correction")
+        yield _judged_answer(trace)
     else:
         judged: set[int] = set()
         for vote in trace.said.corrections:
@@ -165,9 +172,7 @@ def _why_none(
 def _judged_answer(trace: DecidedTrace) -> Example | LeftOut:
     """KTO's row of a trace that nobody corrected: the answer that its label speaks of."""
     label = trace.said.label
-    if label.perceived_error is None or label.said is None:
-        return LeftOut("disputed")
-    evidence = label.said.decision.evidence_turn
+    evidence = label.said.decision.evidence_turn if label.said else None
     answers = [
         message
         for message in trace.messages[:evidence]
