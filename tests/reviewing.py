@@ -112,6 +112,7 @@ def review_through_a_crash(
     the most urgent item and is not seen again.
     """
     ledger = project.stores.ledger
+    project.folder.mkdir(exist_ok=True)
     (project.folder / PROJECT_FILE).write_text(f"[web]\nclaim_minutes = {claim_s / 60}\n")
     set_queue(ledger, Queue("review", 1, 0.2, False), "test")
     fill(project, [chat(number) for number in range(n_items)])
@@ -124,8 +125,7 @@ def review_through_a_crash(
             crowded.update(crowded_items(ledger))
 
     with serving(project) as server:
-        left = Desk(server.port, key_of(project, "left")).next_item()
-        assert left is not None
+        left = _taken(Desk(server.port, key_of(project, "left")))
         with reviewers_at_work(server.port, keys) as shifts:
             watch(time.monotonic() + seconds / 2)
             killed = time.monotonic()
@@ -137,6 +137,13 @@ def review_through_a_crash(
     time.sleep(claim_s)
     stuck = None if _is_free(ledger, left) else left
     return Outcome(shifts, sorted(crowded), lost_decisions(ledger, shifts), stuck, down_s)
+
+
+def _taken(desk: Desk) -> int:
+    item_id = desk.next_item()
+    desk.close()
+    assert item_id is not None
+    return item_id
 
 
 def _is_free(ledger: Ledger, item_id: int) -> bool:
