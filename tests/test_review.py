@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from flywheel.cli import main
 from flywheel.errors import BadInput, NotFound, Refused
 from flywheel.judge.rubric import Rubric, load_rubric
 from flywheel.queue import ItemFilter, decline_items, fill_queue, requeue_items
@@ -829,3 +830,27 @@ def test_a_missing_file_is_said_so(stores: Stores, tmp_path: Path) -> None:
 def test_a_file_without_rows_is_no_fault(stores: Stores, tmp_path: Path) -> None:
     report = import_decisions(stores, write_lines(tmp_path / "empty.jsonl", []))
     assert (report.read, report.new, report.rejected) == (0, 0, [])
+
+
+# The command line.
+
+
+def test_the_command_says_what_it_took_back(
+    project: Project, stores: Stores, capsys: pytest.CaptureFixture[str]
+) -> None:
+    decision_id = decide(stores.ledger, said("t0", True))
+    skip(stores.ledger, item_of(stores, "t1"), "ann")
+    command = ["--project", str(project.folder), "review", "undo", "--reviewer", "ann"]
+    main(command)
+    assert "kind          skip\ntrace_id      t1\n" in capsys.readouterr().out
+    main([*command, "--json"])
+    assert json.loads(capsys.readouterr().out) == {
+        "decision_id": decision_id,
+        "kind": "decide",
+        "trace_id": "t0",
+        "content_hash": "v1-t0",
+        "item_id": item_of(stores, "t0"),
+    }
+    with pytest.raises(SystemExit, match="1"):
+        main(command)
+    assert "nothing that 'ann' did stands" in capsys.readouterr().err
