@@ -160,7 +160,8 @@ def _people(connection: sa.Connection) -> Finding:
     if not n_admins:
         sentence = "no admin can sign in yet; `flywheel up` prints a link for the first one"
         return Finding("people", "ok", sentence)
-    sentence = f"{n_people} can sign in, {n_admins} of them as admin; {n_programs} programs"
+    programs = f"{n_programs} {'program' if n_programs == 1 else 'programs'} may call"
+    sentence = f"{n_people} can sign in, {n_admins} of them as admin; {programs}"
     return Finding("people", "ok", sentence)
 
 
@@ -258,22 +259,29 @@ def _dagster(_: Project) -> Iterator[Finding]:
 
 def _web(project: Project) -> Iterator[Finding]:
     web = project.settings.web
-    public = urlsplit(web.public_url)
-    secret = project.data_dir / WEB_SECRET
-    if not web.public_url:
-        yield Finding("web", "ok", "the pages are for this machine; web.public_url is empty")
-    elif public.scheme not in ("http", "https") or not public.hostname:
-        sentence = f"web.public_url is {web.public_url!r}, which is no address"
-        yield Finding("web", "problem", sentence, "write it as https://flywheel.example.com")
-    elif public.scheme == "http" and public.hostname not in ("localhost", "127.0.0.1", "::1"):
-        sentence = f"people use {web.public_url}, and passwords cross the network as they are"
-        yield Finding("web", "warning", sentence, "put a proxy with TLS before it, and use https")
+    if web.public_url:
+        yield _public_url(web.public_url)
     else:
-        yield Finding("web", "ok", f"people use {web.public_url}")
+        yield Finding("web", "ok", "the pages are for this machine; web.public_url is empty")
+    secret = project.data_dir / WEB_SECRET
     if not web.secret and secret.exists() and secret.stat().st_mode & 0o077:
         sentence = f"{secret} can be read by others, who could then sign in as anybody"
         remedy = "remove it and start the web app again; everybody signs in anew"
         yield Finding("web", "problem", sentence, remedy)
+
+
+def _public_url(public_url: str) -> Finding:
+    try:
+        scheme, host = urlsplit(public_url).scheme, urlsplit(public_url).hostname
+    except ValueError:
+        scheme, host = "", None
+    if scheme not in ("http", "https") or not host:
+        sentence = f"web.public_url is {public_url!r}, which is no address"
+        return Finding("web", "problem", sentence, "write it as https://flywheel.example.com")
+    if scheme == "http" and host not in ("localhost", "127.0.0.1", "::1"):
+        sentence = f"people use {public_url}, and passwords cross the network as they are"
+        return Finding("web", "warning", sentence, "put a proxy with TLS before it, and use https")
+    return Finding("web", "ok", f"people use {public_url}")
 
 
 def _existing(path: Path) -> Path:

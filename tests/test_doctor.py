@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from flywheel.doctor import Finding, examine
+from flywheel.doctor import WEB_SECRET, Finding, examine
 from flywheel.store import Project
 from flywheel.store.ledger import now
 from flywheel.store.tables import aliases
+from flywheel.web.sessions import SECRET_FILE, open_sessions
+from tests.signed_in import insert_person
 
 
 def finding(folder: Path, name: str) -> Finding:
@@ -121,3 +123,39 @@ def test_as_many_threads_as_cores_is_a_warning(tmp_path: Path) -> None:
     found = finding(tmp_path, "torch")
     assert found.state == "warning"
     assert "compute.threads" in found.remedy
+
+
+@pytest.mark.parametrize(
+    ("public_url", "state"),
+    [
+        ("", "ok"),
+        ("https://fly.example", "ok"),
+        ("http://localhost:3000", "ok"),
+        ("http://fly.example", "warning"),
+        ("fly.example", "problem"),
+        ("http://[", "problem"),
+    ],
+)
+def test_the_address_that_people_use_is_looked_at(
+    tmp_path: Path, public_url: str, state: str
+) -> None:
+    (tmp_path / "flywheel.toml").write_text(f'[web]\npublic_url = "{public_url}"\n')
+    assert finding(tmp_path, "web").state == state
+
+
+def test_a_secret_that_others_can_read_is_a_problem(used: Project) -> None:
+    open_sessions(used)
+    assert finding(used.folder, "web").state == "ok"
+    (used.data_dir / WEB_SECRET).chmod(0o644)
+    states = [found.state for found in examine(used.folder) if found.name == "web"]
+    assert states == ["ok", "problem"]
+    assert WEB_SECRET == SECRET_FILE
+
+
+def test_who_can_sign_in_is_counted(used: Project) -> None:
+    assert "no admin can sign in yet" in finding(used.folder, "people").sentence
+    insert_person(used.stores.ledger, "Ada", "admin")
+    insert_person(used.stores.ledger, "Bob", "reviewer")
+    insert_person(used.stores.ledger, "exporter", "service")
+    said = finding(used.folder, "people").sentence
+    assert said == "2 can sign in, 1 of them as admin; 1 program may call"

@@ -12,6 +12,7 @@ from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
+from flywheel.errors import BadSetting
 from flywheel.records import ROLES, Role
 from flywheel.store import Project, open_project
 from flywheel.store.ledger import Ledger, record_action
@@ -342,6 +343,7 @@ def test_a_sign_in_leads_back_to_where_it_began(app: FastAPI, ledger: Ledger) ->
         ({"Origin": BASE}, True),
         ({"Origin": "https://evil.example"}, False),
         ({"Origin": "null"}, False),
+        ({"Origin": "http://["}, False),
         ({"Origin": "http://127.0.0.1:4000"}, False),
         ({"Sec-Fetch-Site": "same-origin"}, True),
         ({"Sec-Fetch-Site": "none"}, True),
@@ -529,6 +531,15 @@ def test_the_pages_are_there_under_their_own_names_alone(
     assert stranger(app).get("/login", headers={"Host": host}).status_code == status
 
 
+@pytest.mark.parametrize("public_url", ["fly.example", "ftp://fly.example", "http://[", "https://"])
+def test_an_address_that_is_none_is_refused_at_the_start(
+    project: Project, monkeypatch: pytest.MonkeyPatch, public_url: str
+) -> None:
+    monkeypatch.setenv("FLYWHEEL_WEB__PUBLIC_URL", public_url)
+    with pytest.raises(BadSetting, match="write it as https://"):
+        create_app(open_project(project.folder))
+
+
 def test_a_body_is_cut_off_where_it_says_no_length(project: Project, app: FastAPI) -> None:
     client = client_of(app, add_person(project, "Ada", "admin"))
     block = b"csrf=" + b"x" * (1 << 20)
@@ -641,7 +652,11 @@ def test_a_queue_is_changed_from_the_page(app: FastAPI, ledger: Ledger) -> None:
 def test_a_hostile_name_is_shown_as_text(app: FastAPI, ledger: Ledger) -> None:
     name = '"><script>alert(1)</script>'
     ada = come_in(app, ledger, name)
-    form = {"csrf": csrf_of(app, ada), "name": "{{1234*4321}}<img src=x onerror=a>", "role": "reviewer"}
+    form = {
+        "csrf": csrf_of(app, ada),
+        "name": "{{1234*4321}}<img src=x onerror=a>",
+        "role": "reviewer",
+    }
     ada.post("/settings/users", data=form)
     for path in ("/account", "/settings", "/audit", f"/settings?done={name}"):
         page = ada.get(path).text

@@ -30,7 +30,7 @@ from flywheel.web import (
 from flywheel.web.context import STATIC, Web, open_templates
 from flywheel.web.faults import handle_faults
 from flywheel.web.passwords import nobodys_hash
-from flywheel.web.security import MAX_BODY_BYTES, Guard, known_hosts
+from flywheel.web.security import MAX_BODY_BYTES, Guard, check_public_url, known_hosts
 from flywheel.web.sessions import open_sessions
 
 ROUTERS: tuple[APIRouter, ...] = (
@@ -50,8 +50,9 @@ ROUTERS: tuple[APIRouter, ...] = (
 def create_app(project: Project, host: str = "127.0.0.1", dagster_url: str = "") -> FastAPI:
     """The pages and the API of a project, for a server that listens on `host`.
 
-    Raises BadSetting where `web.secret` is no secret.
+    Raises BadSetting where `web.secret` is no secret or `web.public_url` no address.
     """
+    check_public_url(project.settings.web.public_url)
     web = Web(
         project=project,
         stores=project.stores,

@@ -16,6 +16,8 @@ from fastapi.responses import PlainTextResponse
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from flywheel.errors import BadSetting
+
 # A correction may hold a whole message, and the longest that was seen is 5 MB.
 MAX_BODY_BYTES = 32 << 20
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
@@ -103,6 +105,19 @@ def is_heard_by_others(host: str, public_url: str) -> bool:
     return not is_loopback(host) or (public is not None and not is_loopback(public))
 
 
+def check_public_url(public_url: str) -> None:
+    """Raise BadSetting where `web.public_url` is given and is no address of a web page."""
+    try:
+        parts = urlsplit(public_url)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        is_address = False
+    if public_url and not is_address:
+        raise BadSetting(
+            f"web.public_url is {public_url!r}; write it as https://flywheel.example.com"
+        )
+
+
 def known_hosts(host: str, public_url: str) -> frozenset[str]:
     """The names under which the pages may be asked for: loopback, what it listens on, its URL's."""
     names = {*LOOPBACK_NAMES, host, urlsplit(public_url).hostname or ""}
@@ -136,4 +151,5 @@ def is_from_elsewhere(request: Request, public_url: str) -> bool:
     if origin is None:
         return False
     ours = {request.headers.get("host"), urlsplit(public_url).netloc}
-    return urlsplit(origin).netloc not in ours - {"", None}
+    # Anything may stand there, such as `null`, and need not be an address.
+    return origin.partition("://")[2] not in ours - {"", None}
