@@ -29,6 +29,9 @@ __all__ = [
 LONG_CHARACTERS = 4_000
 LINE_CHARACTERS = 120
 PART_CHARACTERS = 100_000
+# Longer arguments are shown as they are, deeper ones are not set in any further.
+INDENTED_CHARACTERS = 200_000
+INDENTED_DEPTH = 20
 
 _JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
 
@@ -83,7 +86,8 @@ def message_view(message: Message, limit: int = LONG_CHARACTERS) -> MessageView:
 def call_view(index: int, call: ToolCall) -> CallView:
     """A tool call as the templates show it."""
     try:
-        arguments = json.loads(call.arguments)
+        is_short = len(call.arguments) <= INDENTED_CHARACTERS
+        arguments = json.loads(call.arguments) if is_short else None
     except (ValueError, RecursionError):
         arguments = None
     is_json = isinstance(arguments, dict | list)
@@ -128,7 +132,7 @@ def _indented(text: str) -> Iterator[str]:
         if token in "]}":
             depth -= 1
         if before and (token in "]}" or before in "[{,") and before + token not in ("[]", "{}"):
-            yield "\n" + "  " * depth
+            yield "\n" + "  " * min(depth, INDENTED_DEPTH)
         if token in "[{":
             depth += 1
         yield json.dumps(json.loads(token), ensure_ascii=False) if token[0] == '"' else token
