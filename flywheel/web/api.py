@@ -59,6 +59,7 @@ from flywheel.web.filters import PENDING, Asked, asked_of, filter_of
 from flywheel.web.items_view import DecisionForm, checked_decision, visible_item, visible_items
 
 _REFUSALS: dict[int | str, dict[str, Any]] = {
+    400: {"model": Fault, "description": "No request that can be read."},
     401: {"model": Fault, "description": "No key, or one that is not in use."},
     403: {"model": Fault, "description": "A role that may not do this."},
     422: {"model": Fault, "description": "Something that cannot be used; it says what."},
