@@ -12,7 +12,10 @@ from flywheel.quality.rates import MIN_RESPONSE_RATE
 
 @dg.asset(group_name="quality", deps=[judge_scores, corrections])
 def quality_report(project: ProjectResource) -> dg.MaterializeResult:
-    """The rate of perceived errors of each application, and how people and the judge agree."""
+    """The rate of perceived errors of each application, and how people and the judge agree.
+
+    What the quality page shows is published with it.
+    """
     return dg.MaterializeResult(metadata=quality_tables(write_quality_report(project.get().stores)))
 
 

@@ -113,6 +113,7 @@ def show_reviewers(request: Request, actor: Reader) -> HTMLResponse:
         days=people.throughput.by_day[:DAYS_SHOWN],
         share=share,
         coefficient=coefficient,
+        name_of=name_of,
     )
 
 
