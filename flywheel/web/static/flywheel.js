@@ -130,25 +130,33 @@
   // The next item is shown at once; what the server says of this one comes after, and brings it back
   // where it was refused.
   async function decide(form) {
+    if (form.dataset.sent) return; // a key that was pressed twice
+    form.dataset.sent = "yes";
     const here = location.pathname + location.search;
     const main = itemMain();
     const draft = draftKey();
     const fields = new URLSearchParams(new FormData(form));
     fields.set("seconds", String(Math.round((Date.now() - shownAt) / 100) / 10));
-    const sent = saving.then(() => fetchPage(form.action, { method: "POST", body: fields }));
+    // Sent to its end though the tab be closed, where it is short enough for that.
+    const keepalive = String(fields).length < 60_000;
+    const sent = saving.then(() => fetchPage(form.action, { method: "POST", body: fields, keepalive }));
     saving = sent.catch(() => null);
-    const failed = async (why) => { await visit(here); say(why); };
     const isAhead = ahead && ahead.after === main.dataset.itemId;
     if (isAhead) await goOn(main.dataset.next);
+    let got;
     try {
-      const got = await sent;
-      if (!got.ok) { await failed(sentence(got.page)); return; }
-      sessionStorage.removeItem(draft);
-      if (!isAhead) await goOn(main.dataset.next);
-      else say("Saved.");
+      got = await sent;
     } catch {
-      await failed("The server did not answer; nothing was saved. Your words are still here.");
+      // The page cannot be asked for again, and what was sent is still here.
+      delete form.dataset.sent;
+      if (!main.isConnected) { $("main").replaceWith(main); history.replaceState(null, "", here); setUp(); }
+      say("The server did not answer; nothing was saved. Your words are still here.");
+      return;
     }
+    if (!got.ok) { await visit(here); say(sentence(got.page)); return; }
+    sessionStorage.removeItem(draft);
+    if (isAhead) say("Saved.");
+    else { ahead = null; show(got.page, got.url); }
   }
 
   async function act(form) {
