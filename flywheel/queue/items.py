@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from flywheel.errors import NotFound
 from flywheel.queue.filters import ItemFilter, is_live, matching, n_decided
 from flywheel.records import ItemStatus, QueueReason
-from flywheel.store.ledger import Ledger, in_utc
+from flywheel.store.ledger import Ledger, in_utc, now
 from flywheel.store.tables import claims, item_metrics, queue_items, queues, trace_documents
 
 
@@ -81,6 +81,39 @@ class ItemPage:
     items: list[Item]
     n_matching: int
     n_all: int
+
+
+# Made once: to make a statement costs more than to run it.
+_IDS: "sa.BindParameter[Sequence[int]]" = sa.bindparam("item_ids", expanding=True)
+_SHOWN = (
+    sa.select(
+        *(queue_items.c[field.name] for field in fields(Item) if field.name in queue_items.c),
+        sa.func.coalesce(queues.c.is_blind, sa.true()).label("is_blind"),
+        sa.func.coalesce(trace_documents.c.opening, "").label("opening"),
+        sa.func.coalesce(trace_documents.c.n_messages, 0).label("n_messages"),
+        n_decided().label("n_decided"),
+    )
+    .outerjoin(queues, queues.c.name == queue_items.c.queue)
+    .outerjoin(
+        trace_documents,
+        sa.and_(
+            trace_documents.c.trace_id == queue_items.c.trace_id,
+            trace_documents.c.content_hash == queue_items.c.content_hash,
+        ),
+    )
+    .where(queue_items.c.item_id.in_(_IDS))
+)
+_AT: "sa.BindParameter[datetime]" = sa.bindparam("at", type_=claims.c.claimed_until.type)
+_ON_DESK = (
+    sa.select(claims)
+    .where(claims.c.item_id.in_(_IDS), is_live(_AT))
+    .order_by(claims.c.item_id, claims.c.claimed_at)
+)
+_AGAINST = (
+    sa.select(item_metrics)
+    .where(item_metrics.c.item_id.in_(_IDS))
+    .order_by(item_metrics.c.item_id, item_metrics.c.metric)
+)
 
 
 def list_items(ledger: Ledger, wanted: ItemFilter, limit: int = 50, offset: int = 0) -> ItemPage:
@@ -162,49 +195,21 @@ def _percent(probability: float) -> str:
     return "less than 1 %" if probability < 0.5 else "more than 99 %"
 
 
-# The fields of an item that are columns of its row.
-_OWN = [field.name for field in fields(Item) if field.name in queue_items.c]
-
-
 def _items(connection: sa.Connection, item_ids: Sequence[int]) -> dict[int, Item]:
     if not item_ids:
         return {}
-    rows = connection.execute(_shown().where(queue_items.c.item_id.in_(item_ids))).mappings()
-    on_desk = _grouped(connection, claims, item_ids, claims.c.claimed_at, is_live())
-    against = _grouped(connection, item_metrics, item_ids, item_metrics.c.metric)
+    these = {"item_ids": item_ids}
+    rows = connection.execute(_SHOWN, these).mappings()
+    on_desk = _by_item(connection.execute(_ON_DESK, these | {"at": now()}))
+    against = _by_item(connection.execute(_AGAINST, these))
     return {
         row["item_id"]: _item(row, on_desk[row["item_id"]], against[row["item_id"]]) for row in rows
     }
 
 
-def _shown() -> "sa.Select[Any]":
-    of_version = sa.and_(
-        trace_documents.c.trace_id == queue_items.c.trace_id,
-        trace_documents.c.content_hash == queue_items.c.content_hash,
-    )
-    return (
-        sa.select(
-            *queue_items.c[tuple(_OWN)],
-            queues.c.is_blind,
-            sa.func.coalesce(trace_documents.c.opening, "").label("opening"),
-            sa.func.coalesce(trace_documents.c.n_messages, 0).label("n_messages"),
-            n_decided().label("n_decided"),
-        )
-        .join(queues, queues.c.name == queue_items.c.queue)
-        .outerjoin(trace_documents, of_version)
-    )
-
-
-def _grouped(
-    connection: sa.Connection,
-    table: sa.Table,
-    item_ids: Sequence[int],
-    order: "sa.Column[Any]",
-    *conditions: sa.ColumnElement[bool],
-) -> dict[int, list[sa.RowMapping]]:
-    of_items = sa.select(table).where(table.c.item_id.in_(item_ids), *conditions).order_by(order)
+def _by_item(found: "sa.CursorResult[Any]") -> dict[int, list[sa.RowMapping]]:
     grouped = defaultdict(list)
-    for row in connection.execute(of_items).mappings():
+    for row in found.mappings():
         grouped[row["item_id"]].append(row)
     return grouped
 
