@@ -444,6 +444,7 @@ def test_every_export_is_in_the_audit_log_with_its_hash(
     assert json.loads(entry.detail) == {
         "app": "shop",
         "include_sensitive": False,
+        "left_out": {},
         "rows": 1,
         "sha256": report.sha256,
         "splits": [],

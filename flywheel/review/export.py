@@ -182,6 +182,7 @@ def _record(ledger: Ledger, wanted: _Wanted, report: ExportReport, actor: str) -
             include_sensitive=wanted.include_sensitive,
             rows=report.rows,
             traces=report.traces,
+            left_out=report.left_out,
             sha256=report.sha256,
         )
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Form, Request
@@ -60,6 +60,7 @@ class Earlier:
     actor: str
     format: str
     rows: int
+    left_out: dict[str, int]
     sha256: str
 
 
@@ -163,7 +164,16 @@ def _earlier(ledger: Ledger) -> list[Earlier]:
     )
     with ledger.read() as connection:
         rows = connection.execute(newest).all()
-    return [
-        Earlier(in_utc(when), actor, format, detail["rows"], detail["sha256"])
-        for when, actor, format, detail in ((*row[:3], json.loads(row.detail)) for row in rows)
-    ]
+    return [_earlier_of(row) for row in rows]
+
+
+def _earlier_of(row: sa.Row[Any]) -> Earlier:
+    detail = json.loads(row.detail)
+    return Earlier(
+        happened_at=in_utc(row.happened_at),
+        actor=row.actor,
+        format=row.subject,
+        rows=detail["rows"],
+        left_out=detail["left_out"],
+        sha256=detail["sha256"],
+    )
