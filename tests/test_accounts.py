@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from fastapi import Response
 
 from flywheel.cli import main
-from flywheel.errors import BadInput, BadSetting, NotFound, Refused
+from flywheel.errors import BadInput, BadSetting, NotFound, Refused, TryAgain
 from flywheel.store import Project, open_project
 from flywheel.store.ledger import Ledger, now, record_action
 from flywheel.store.tables import api_keys, audit_log, invitations, users
@@ -32,6 +32,7 @@ from flywheel.web.invitations import (
     open_invitation,
 )
 from flywheel.web.keys import list_keys, new_key, revoke_key, user_of_key
+from flywheel.web.passwords import PLACES, places
 from flywheel.web.sessions import SECRET_FILE, BadSession, Sessions, open_sessions
 from flywheel.web.signing_in import (
     FAILED,
@@ -300,6 +301,18 @@ def test_what_is_wrong_is_not_said(ledger: Ledger) -> None:
             sign_in(ledger, name, password, HERE)
         said.add(str(caught.value))
     assert said == {"the name or the password is wrong"}
+
+
+def test_a_crowd_at_the_door_is_told_to_come_back(ledger: Ledger) -> None:
+    admin(ledger)
+    for _ in range(PLACES):
+        assert places.acquire(blocking=False)
+    try:
+        with pytest.raises(TryAgain, match="too many people"):
+            sign_in(ledger, "Ada", GOOD, HERE)
+    finally:
+        places.release(PLACES)
+    assert sign_in(ledger, "Ada", GOOD, HERE).name == "Ada"
 
 
 def fail(ledger: Ledger, name: str, address: str, times: int, minutes_ago: float = 0) -> None:

@@ -40,9 +40,8 @@ def serve(folder: Path, host: str, port: int, dagster_url: str) -> None:
         log_level="warning",
         access_log=False,
         server_header=False,
-        # Believed from the same machine only, where the proxy of a public address runs.
+        # A public address has a proxy before it, on this machine unless FORWARDED_ALLOW_IPS says.
         proxy_headers=bool(project.settings.web.public_url),
-        forwarded_allow_ips="127.0.0.1,::1",
         timeout_graceful_shutdown=GRACE_S,
         ws="none",
         lifespan="on",

@@ -17,22 +17,24 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from flywheel.errors import BadInput, TryAgain
 
 MIN_PASSWORD, MAX_PASSWORD = 12, 1_024
-# How long a sign-in waits for those before it; a thread of the server waits with it.
-PATIENCE_S = 3.0
+# Sign-ins under way at once; each holds one of the server's forty threads while it waits.
+PLACES = 16
 
 _hasher = PasswordHasher()
+places = threading.BoundedSemaphore(PLACES)
 _one_at_a_time = threading.Lock()
 
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """No other password is checked meanwhile; raises TryAgain where too many wait."""
-    if not _one_at_a_time.acquire(timeout=PATIENCE_S):
+    """No other password is checked meanwhile; raises TryAgain where too many wait already."""
+    if not places.acquire(blocking=False):
         raise TryAgain("too many people sign in at this moment; try again in a few seconds")
     try:
-        yield
+        with _one_at_a_time:
+            yield
     finally:
-        _one_at_a_time.release()
+        places.release()
 
 
 def check_new_password(password: str) -> None:
