@@ -13,6 +13,7 @@ import pytest
 from markupsafe import Markup
 
 from flywheel.traces.documents import Message, ToolCall, tool_calls_of
+from flywheel.web import markdown as layout
 from flywheel.web.rendering import (
     LINE_CHARACTERS,
     LONG_CHARACTERS,
@@ -65,6 +66,7 @@ NASTY = (
     "~~~\nnever closed",
     "    indented <b>",
     "| a | b |\n|---|:-:|\n| <b> | `c|d` | too many |",
+    '[a](http://b.example/&#8238; "&#8238;title&#8203;") &#xd800;',
     "# heading <b> #",
     "setext\n=====",
     "> quote\n> > deeper",
@@ -156,6 +158,16 @@ def test_no_text_makes_more_than_text() -> None:
     for text in nasty_texts(1_500, seed=1):
         assert_inert(markdown(text))
         assert_inert(plain(text))
+
+
+def test_what_the_renderer_might_let_through_the_second_wall_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As if the renderer wrote down whatever it was given."""
+    monkeypatch.setattr(layout, "_laid_out", str)
+    assert read("<h1 onclick=x>").elements == [("h1", {"onclick": "x"})]
+    for text in chain(nasty_texts(500, seed=4), ('<p class="notice" id="main" style="x">a</p>',)):
+        assert_inert(markdown(text))
 
 
 def test_no_letter_of_a_text_is_left_out() -> None:

@@ -1,8 +1,10 @@
 """Hostile text: what is taken out of it, how it is quoted, and what may not enter a prompt."""
 
+import unicodedata
+
 import pytest
 
-from flywheel.safety import injected_instruction, quote, visible
+from flywheel.safety import injected_instruction, marked, quote, visible
 
 
 @pytest.mark.parametrize(
@@ -88,3 +90,43 @@ def test_a_text_made_to_be_slow_comes_to_an_end(text: str) -> None:
 
 def test_a_quote_says_that_it_is_cut_even_where_what_is_shown_is_short() -> None:
     assert quote("so" + " " * 2000 + "long") == "“so…”"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain, ünïcode, 漢字 and 👍\n\tas it was", "plain, ünïcode, 漢字 and 👍\n\tas it was"),
+        ("a line\r\nends", "a line\nends"),
+        ("over\rwritten", "over⟦U+000D⟧written"),
+        ("pay \u202eevil\u202c", "pay ⟦U+202E⟧evil⟦U+202C⟧"),
+        ("\u2066a\u2069\u200f\u061c", "⟦U+2066⟧a⟦U+2069⟧⟦U+200F⟧⟦U+061C⟧"),
+        ("ig\u200bno\ufeffre\u00ad", "ig⟦U+200B⟧no⟦U+FEFF⟧re⟦U+00AD⟧"),
+        ("a\x00b\x1b[31m\x85", "a⟦U+0000⟧b⟦U+001B⟧[31m⟦U+0085⟧"),
+        ("half \ud83d", "half ⟦U+D83D⟧"),
+        ("hidden\U000e0041", "hidden⟦U+E0041⟧"),
+        ("a\u3164b\u2028c", "a⟦U+3164⟧b⟦U+2028⟧c"),
+        # What emoji, Persian, Chinese and flags are spelt with.
+        ("👩\u200d💻 ❤\ufe0f\u200d🔥 1\ufe0f\u20e3", "👩\u200d💻 ❤\ufe0f\u200d🔥 1\ufe0f\u20e3"),
+        ("می\u200cخواهم", "می\u200cخواهم"),
+        ("葛\U000e0100", "葛\U000e0100"),
+        (
+            "🏴\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f",
+            "🏴\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f",
+        ),
+        # The same characters as a cipher.
+        ("a\u200c\u200d\u200c", "a\u200c⟦U+200D⟧⟦U+200C⟧"),
+        ("😀\ufe0f\ufe01\ufe02", "😀\ufe0f⟦U+FE01⟧⟦U+FE02⟧"),
+        ("a\U000e0100 \ufe0f", "a⟦U+E0100⟧ ⟦U+FE0F⟧"),
+        ("🏴\U000e0068\U000e0069", "🏴⟦U+E0068⟧⟦U+E0069⟧"),
+    ],
+)
+def test_what_a_person_could_not_see_is_marked(text: str, shown: str) -> None:
+    assert marked(text) == shown
+    assert marked(shown) == shown
+
+
+def test_what_is_marked_reorders_nothing_and_can_be_stored() -> None:
+    every = marked("".join(f"{chr(point)}a" for point in range(0x110000)))
+    assert every.encode("utf-8")
+    left = {unicodedata.bidirectional(character) for character in every}
+    assert not left & {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
