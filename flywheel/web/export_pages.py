@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, BinaryIO
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Form, Request
@@ -163,16 +163,16 @@ def _earlier(ledger: Ledger) -> list[Earlier]:
         .limit(LISTED)
     )
     with ledger.read() as connection:
-        rows = connection.execute(newest).all()
+        rows = connection.execute(newest).mappings().all()
     return [_earlier_of(row) for row in rows]
 
 
-def _earlier_of(row: sa.Row[Any]) -> Earlier:
-    detail = json.loads(row.detail)
+def _earlier_of(row: sa.RowMapping) -> Earlier:
+    detail = json.loads(row["detail"])
     return Earlier(
-        happened_at=in_utc(row.happened_at),
-        actor=row.actor,
-        format=row.subject,
+        happened_at=in_utc(row["happened_at"]),
+        actor=row["actor"],
+        format=row["subject"],
         rows=detail["rows"],
         left_out=detail["left_out"],
         sha256=detail["sha256"],
