@@ -5,6 +5,9 @@ notes       skip, decline, flag as sensitive, comment
 standing    what stands of all that
 rubrics     the words that people decided by
 importing   decisions from a file
+export      decisions and corrections as a file, in the formats of `export_rows`
+decided     one version of a trace at a time, with what stands of it
+history     what a reviewer did last
 rows        what every act comes down to: a row more, and the status of its items
 """
 
