@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
@@ -64,6 +64,7 @@ def browser() -> Iterable[Browser]:
 @contextmanager
 def new_page(browser: Browser, **options: object) -> Iterator[Page]:
     """A page without cookies, whose storage is gone afterwards; `options` are the context's."""
+    expect.set_options(PATIENCE_MS)
     context: BrowserContext = browser.new_context(**{"viewport": DESKTOP, **options})
     context.set_default_timeout(PATIENCE_MS)
     try:

@@ -93,7 +93,8 @@ class Outcome:
     """How it went: what each reviewer did, and the items and decisions with which it went wrong.
 
     `crowded` are items with more people than they need, `lost` acknowledged decisions that are not
-    there, `stuck` the item of somebody who never came back, where nobody else can have it.
+    there, `stuck` the item of somebody who never came back, where nobody else can have it. The
+    server was down for `down_s` and used `cpu_s` for the work, its starts not counted.
     """
 
     shifts: list[Shift]
@@ -101,6 +102,7 @@ class Outcome:
     lost: list[int]
     stuck: int | None
     down_s: float
+    cpu_s: float
 
 
 def review_through_a_crash(
@@ -127,16 +129,20 @@ def review_through_a_crash(
     with serving(project) as server:
         left = _taken(Desk(server.port, key_of(project, "left")))
         with reviewers_at_work(server.port, keys) as shifts:
+            started = server.cpu_s()
             watch(time.monotonic() + seconds / 2)
+            cpu_s = server.cpu_s() - started
             killed = time.monotonic()
             server.kill()
             server.start()
-            down_s = time.monotonic() - killed
+            down_s, started = time.monotonic() - killed, server.cpu_s()
             watch(time.monotonic() + seconds / 2)
+            cpu_s += server.cpu_s() - started
     crowded.update(crowded_items(ledger))
     time.sleep(claim_s)
     stuck = None if _is_free(ledger, left) else left
-    return Outcome(shifts, sorted(crowded), lost_decisions(ledger, shifts), stuck, down_s)
+    lost = lost_decisions(ledger, shifts)
+    return Outcome(shifts, sorted(crowded), lost, stuck, down_s, cpu_s)
 
 
 def _taken(desk: Desk) -> int:

@@ -5,6 +5,7 @@ ended by its process id. Neither a model nor the network is needed.
 """
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -188,11 +189,15 @@ class Server:
         """All that it has written, over all its starts."""
         return self.log.read_text(encoding="utf-8", errors="replace")
 
-    @property
-    def pid(self) -> int:
-        """Its process id."""
+    def cpu_s(self) -> float:
+        """CPU seconds that it has used since its start; 0 where the system does not say."""
         assert self._process is not None
-        return self._process.pid
+        try:
+            stat = Path(f"/proc/{self._process.pid}/stat").read_text()
+        except FileNotFoundError:
+            return 0.0
+        user, system = stat.rsplit(")", 1)[1].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
     def _answers(self) -> bool:
         try:

@@ -44,6 +44,7 @@ def main(n_items: int, seconds: float) -> None:
         p95_ms=p95,
         p99_ms=p99,
         max_ms=round(float(took.max()), 1),
+        server_cpu_ms_a_decision=round(1000 * outcome.cpu_s / len(took), 1),
         down_s=round(outcome.down_s, 1),
         unanswered=sum(shift.unanswered for shift in outcome.shifts),
         refused=sum(shift.refused for shift in outcome.shifts),
