@@ -7,11 +7,11 @@ that may write starts as a writer, since a plain BEGIN that later wants to write
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from threading import Lock
+from threading import Lock, RLock
 
 import alembic.command
 import alembic.config
@@ -30,11 +30,15 @@ class Ledger:
     def __init__(self, url: str):
         self.url = url
         self._opening = Lock()
+        # While another connection writes, SQLite sleeps and tries again, and who is unlucky does so
+        # for seconds: the threads of one process take turns instead.
+        is_sqlite = url.startswith("sqlite")
+        self._turn: AbstractContextManager[object] = RLock() if is_sqlite else nullcontext()
 
     @contextmanager
     def begin(self) -> Iterator[sa.Connection]:
         """One transaction: committed when the block ends well, rolled back otherwise."""
-        with self._engine.begin() as connection:
+        with self._turn, self._engine.begin() as connection:
             yield connection
 
     @contextmanager
@@ -60,7 +64,10 @@ class Ledger:
         if url.get_backend_name() == "sqlite":
             if url.database:
                 Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-            engine = sa.create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})
+            # The connection that wrote last is used again: what it has read is still true.
+            engine = sa.create_engine(
+                url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000}, pool_use_lifo=True
+            )
             sa.event.listen(engine, "connect", _prepare_sqlite)
             sa.event.listen(engine, "begin", _begin_as_writer)
         else:
