@@ -1,7 +1,7 @@
 """Pictures of the trends, as SVG that stands in a page.
 
-Marks in, drawings out: Altair says what is drawn and vl-convert draws it, in this process, without
-a browser, the internet or a font of its own. Colours are those of the style sheet, by name.
+Points in, drawings out: each chart is written in Vega-Lite, and vl-convert draws it in this
+process, without a browser or the internet. Colours are those of the style sheet, by name.
 """
 
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ from typing import Any, Literal
 from flywheel.quality.svg import ORIGIN, for_page
 from flywheel.records import Interval
 
-# Altair's classes are typed by half only, and another one for each way of putting charts together.
-_Chart = Any
+# A part of a chart in the words of Vega-Lite.
+_Spec = dict[str, Any]
 
 # Hex of the light style sheet -> its variable, which is another colour in the dark.
 COLOURS = {
@@ -100,8 +100,8 @@ def draw(chart: OverTime | Bars) -> tuple[str, str]:
 
     drawn = []
     for width, class_name in ((WIDE, "on-wide"), (NARROW, "on-narrow")):
-        made = _over_time(chart, width) if isinstance(chart, OverTime) else _bars(chart, width)
-        svg = vl_convert.vegalite_to_svg(_configured(made).to_dict())
+        spec = _over_time(chart, width) if isinstance(chart, OverTime) else _bars(chart, width)
+        svg = vl_convert.vegalite_to_svg(_FRAME | spec, vl_version="5.20")
         drawn.append(for_page(svg, COLOURS, class_name))
     return drawn[0], drawn[1]
 
@@ -120,9 +120,7 @@ def symbol(name: str) -> str:
     return for_page(drawing, COLOURS, "symbol")
 
 
-def _over_time(chart: OverTime, width: int) -> _Chart:
-    import altair as alt
-
+def _over_time(chart: OverTime, width: int) -> _Spec:
     inside, step = width - _LEFT - _RIGHT, timedelta(days=1 if chart.step == "day" else 7)
     last = max(p.at for p in chart.points)
     # What has no room is at the beginning; the table beside the chart has it.
@@ -130,46 +128,48 @@ def _over_time(chart: OverTime, width: int) -> _Chart:
     first = min(p.at for p in points)
     n_steps = (last - first) // step + 1
     every = step * -(-n_steps * _DAY_LABEL // inside)
-    # The renderer's own choice begins anew each month, and its weeks are from Sunday on.
-    ticks = [_moment(last - every * i) for i in range((last - first) // every + 1)]
-    span = [_moment(first, -step / 2), _moment(last, step / 2)]
-    # A panel of bars would else make room at its sides, and stand beside that of the points.
-    days = alt.Scale(type="utc", domain=span, padding=0)
-    with_labels, without = (
-        alt.X(
-            "at:T",
-            title=None,
-            scale=days,
-            axis=alt.Axis(format="%-d %b", values=ticks, grid=False, labels=has_labels),
-        )
-        for has_labels in (True, False)
-    )
-    scale = alt.Scale(
-        domain=[
-            min(chart.low, *(p.interval.low for p in points)),
-            max(chart.high, *(p.interval.high for p in points)),
-        ],
-        nice=4,
-    )
-    axis = alt.Axis(format=chart.number_format, tickCount=4)
-    y = alt.Y("estimate:Q", title=None, scale=scale, axis=axis)
+    x = {
+        "field": "at",
+        "type": "temporal",
+        "title": None,
+        # A panel of bars would else make room at its sides, and stand beside that of the points.
+        "scale": {
+            "type": "utc",
+            "domain": [_moment(first, -step / 2), _moment(last, step / 2)],
+            "padding": 0,
+        },
+        "axis": {
+            "format": "%-d %b",
+            # The renderer's own choice begins anew each month, and its weeks are from Sunday on.
+            "values": [_moment(last - every * i) for i in range((last - first) // every + 1)],
+            "grid": False,
+        },
+    }
+    low = min(chart.low, *(p.interval.low for p in points))
+    high = max(chart.high, *(p.interval.high for p in points))
+    y = {
+        "type": "quantitative",
+        "title": None,
+        "scale": {"domain": [low, high], "nice": 4},
+        "axis": {"format": chart.number_format, "tickCount": 4},
+    }
     most = max(1, *(p.n for p in points))
     bar_width = max(2, min(16, inside // (2 * n_steps)))
-    panels = []
-    for name in dict.fromkeys(p.panel for p in points):
-        rows = [_row(p) for p in points if p.panel == name]
-        base = alt.Chart(alt.InlineData(values=rows), width=inside)
-        panels.append(
-            alt.vconcat(
-                _estimates(base, without, y, name),
-                _counts(base, with_labels, most, chart.counted, bar_width),
-                spacing=8,
-            )
-        )
-    return alt.vconcat(*panels, spacing=22)
+    panels = [
+        {
+            "data": {"values": [_row(p) for p in points if p.panel == name]},
+            "vconcat": [
+                _estimates(x, y, name) | {"width": inside},
+                _counts(x, most, chart.counted, bar_width) | {"width": inside},
+            ],
+            "spacing": 8,
+        }
+        for name in dict.fromkeys(p.panel for p in points)
+    ]
+    return {"vconcat": panels, "spacing": 22}
 
 
-def _row(point: Point) -> dict[str, object]:
+def _row(point: Point) -> _Spec:
     return asdict(point.interval) | {
         "at": _moment(point.at),
         "n": point.n,
@@ -179,66 +179,98 @@ def _row(point: Point) -> dict[str, object]:
     }
 
 
-def _estimates(base: _Chart, x: _Chart, y: _Chart, name: str) -> _Chart:
+def _estimates(x: _Spec, y: _Spec, name: str) -> _Spec:
     """A panel of points with their intervals."""
-    import altair as alt
-
-    looks = {
-        channel: of(
-            "method:N",
-            # What they mean stands in the page: a legend of SVG cannot be broken into lines.
-            legend=None,
-            scale=alt.Scale(domain=list(_LOOKS), range=[look[i] for look in _LOOKS.values()]),
-        )
-        for i, (channel, of) in enumerate(
-            {"stroke": alt.Stroke, "fill": alt.Fill, "shape": alt.Shape}.items()
-        )
-    }
-    low = alt.Y("low:Q", title=None)
-    spans = base.mark_rule(strokeWidth=1.5).encode(x=x, y=low, y2="high:Q", stroke=looks["stroke"])
-    points = base.mark_point(size=56, strokeWidth=1.5, opacity=1).encode(
-        x=x, y=y, href="href:N", description="said:N", **looks
+    x = x | {"axis": x["axis"] | {"labels": False}}
+    # What they mean stands in the page: a legend of SVG cannot be broken into lines.
+    stroke, fill, shape = (
+        {
+            "field": "method",
+            "type": "nominal",
+            "legend": None,
+            "scale": {"domain": list(_LOOKS), "range": [look[part] for look in _LOOKS.values()]},
+        }
+        for part in range(3)
     )
-    title = alt.Title(name) if name else alt.Undefined
-    return alt.layer(spans, points, height=120, title=title)
+    spans = {
+        "mark": {"type": "rule", "strokeWidth": 1.5},
+        "encoding": {"x": x, "y": y | {"field": "low"}, "y2": {"field": "high"}, "stroke": stroke},
+    }
+    points = {
+        "mark": {"type": "point", "size": 56, "strokeWidth": 1.5, "opacity": 1},
+        "encoding": {
+            "x": x,
+            "y": y | {"field": "estimate"},
+            "stroke": stroke,
+            "fill": fill,
+            "shape": shape,
+            "href": {"field": "href", "type": "nominal"},
+            "description": {"field": "said", "type": "nominal"},
+        },
+    }
+    return {"layer": [spans, points], "height": 120} | ({"title": name} if name else {})
 
 
-def _counts(base: _Chart, x: _Chart, most: int, counted: str, bar_width: int) -> _Chart:
+def _counts(x: _Spec, most: int, counted: str, bar_width: int) -> _Spec:
     """A panel of bars: how much each estimate rests on."""
-    import altair as alt
+    y = {
+        "field": "n",
+        "type": "quantitative",
+        "title": None,
+        "scale": {"domain": [0, most]},
+        "axis": {"values": [0, most], "grid": False, "format": "d"},
+    }
+    return {
+        "mark": {"type": "bar", "color": INK_SOFT, "size": bar_width},
+        "encoding": {"x": x, "y": y, "description": {"field": "said", "type": "nominal"}},
+        "height": 28,
+        "title": {"text": counted, "fontWeight": "normal", "color": INK_SOFT},
+    }
 
-    axis = alt.Axis(values=[0, most], grid=False, format="d")
-    y = alt.Y("n:Q", title=None, scale=alt.Scale(domain=[0, most]), axis=axis)
-    title = alt.Title(counted, fontWeight="normal", color=INK_SOFT)
-    bars = base.mark_bar(color=INK_SOFT, size=bar_width).encode(x=x, y=y, description="said:N")
-    return bars.properties(height=28, title=title)
 
-
-def _bars(chart: Bars, width: int) -> _Chart:
-    import altair as alt
-
+def _bars(chart: Bars, width: int) -> _Spec:
     rows = [
         {"name": name, "amount": amount, "part": part, "place": place}
         for name, amounts in zip(chart.names, chart.amounts, strict=True)
         for place, (part, amount) in enumerate(zip(_PARTS, amounts, strict=True))
     ]
-    scale = alt.Scale(domain=list(_PARTS), range=list(_PARTS.values()))
-    return (
-        alt.Chart(alt.InlineData(values=rows), width=width - _LEFT - _RIGHT, height=150)
-        .mark_bar(size=min(48, (width - _LEFT) // (2 * len(chart.names))))
-        .encode(
-            x=alt.X("name:N", title="days", sort=list(chart.names), axis=alt.Axis(labelAngle=0)),
-            y=alt.Y("amount:Q", title=None, axis=alt.Axis(format="d", tickMinStep=1, tickCount=4)),
-            color=alt.Color("part:N", scale=scale, legend=None),
-            order="place:Q",
-        )
-    )
+    return {
+        "data": {"values": rows},
+        "width": width - _LEFT - _RIGHT,
+        "height": 150,
+        "mark": {"type": "bar", "size": min(48, (width - _LEFT) // (2 * len(chart.names)))},
+        "encoding": {
+            "x": {
+                "field": "name",
+                "type": "nominal",
+                "title": "days",
+                "sort": list(chart.names),
+                "axis": {"labelAngle": 0},
+            },
+            "y": {
+                "field": "amount",
+                "type": "quantitative",
+                "title": None,
+                "axis": {"format": "d", "tickMinStep": 1, "tickCount": 4},
+            },
+            "color": {
+                "field": "part",
+                "type": "nominal",
+                "legend": None,
+                "scale": {"domain": list(_PARTS), "range": list(_PARTS.values())},
+            },
+            "order": {"field": "place", "type": "quantitative"},
+        },
+    }
 
 
-def _configured(chart: _Chart) -> _Chart:
-    return chart.properties(background="transparent", padding=2).configure(
-        font="sans-serif",
-        axis={
+_FRAME: _Spec = {
+    "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
+    "background": "transparent",
+    "padding": 2,
+    "config": {
+        "font": "sans-serif",
+        "axis": {
             "domain": False,
             "ticks": False,
             "gridColor": LINE,
@@ -249,10 +281,11 @@ def _configured(chart: _Chart) -> _Chart:
             "titleFontSize": TEXT,
             "titleFontWeight": "normal",
         },
-        axisY={"minExtent": _LEFT, "maxExtent": _LEFT},
-        title={"color": INK, "fontSize": TEXT, "anchor": "start", "limit": 300, "offset": 6},
-        view={"stroke": None},
-    )
+        "axisY": {"minExtent": _LEFT, "maxExtent": _LEFT},
+        "title": {"color": INK, "fontSize": TEXT, "anchor": "start", "limit": 300, "offset": 6},
+        "view": {"stroke": None},
+    },
+}
 
 
 def _moment(day: date, plus: timedelta = timedelta()) -> str:
