@@ -67,7 +67,8 @@ def test_the_wheel_holds_nothing_else(wheel: list[str]) -> None:
         f"flywheel_loop-{flywheel.__version__}.dist-info",
     }
     suffixes = {Path(name).suffix for name in wheel if ".dist-info/" not in name}
-    assert suffixes <= {".py", ".sql", ".mako", ".jsonl", ".json", ".yaml", ".typed", ".toml"}
+    pages = {".html", ".css", ".js", ".svg", ".md"}
+    assert suffixes <= {".py", ".sql", ".mako", ".jsonl", ".json", ".yaml", ".typed", *pages}
     assert not [name for name in wheel if "/." in name or "__pycache__" in name]
 
 

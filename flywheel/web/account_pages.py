@@ -11,10 +11,10 @@ from fastapi import APIRouter, Depends, Form, Path, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
 from flywheel.errors import BadInput, Refused
-from flywheel.store.ledger import Ledger
+from flywheel.store.ledger import Ledger, in_utc
 from flywheel.store.tables import audit_log
 from flywheel.web.access import Actor, NotAllowed, may, record_refusal, signed_in
-from flywheel.web.accounts import MAX_NAME, User, end_sessions, get_user, in_utc
+from flywheel.web.accounts import MAX_NAME, User, end_sessions, get_user
 from flywheel.web.context import web_of
 from flywheel.web.invitations import accept_invitation, open_invitation
 from flywheel.web.pages import local_path, page, see_other, sentence_of

@@ -8,14 +8,14 @@ import hashlib
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from flywheel.errors import BadInput, NotFound, Refused
 from flywheel.records import ROLES, Role
-from flywheel.store.ledger import Ledger, now, record_action
+from flywheel.store.ledger import Ledger, in_utc, now, record_action
 from flywheel.store.tables import audit_log, invitations, users
 
 MAX_NAME = 80
@@ -168,11 +168,6 @@ def checked_role(role: str) -> Role:
 def hash_of(secret: str) -> str:
     """How a secret of ours is kept: it has 256 bits, so that nobody can try them out."""
     return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()
-
-
-def in_utc(when: datetime) -> datetime:
-    """A time of the ledger, which SQLite gives back without its zone."""
-    return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
 
 
 def user_of(row: sa.Row[Any], link_until: datetime | None = None) -> User:

@@ -13,10 +13,10 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
 from flywheel.errors import BadInput
-from flywheel.store.ledger import Ledger, record_action
+from flywheel.store.ledger import Ledger, in_utc, record_action
 from flywheel.store.tables import audit_log
 from flywheel.web.access import Actor, may
-from flywheel.web.accounts import MAX_NAME, in_utc
+from flywheel.web.accounts import MAX_NAME
 from flywheel.web.context import web_of
 from flywheel.web.pages import page
 

@@ -20,10 +20,9 @@ from fastapi.responses import Response, StreamingResponse
 from flywheel.records import EXPORT_FORMATS, SPLIT_EDGES, ExportFormat, Split
 from flywheel.review import count_reviews
 from flywheel.review.export import ExportReport, export_decisions
-from flywheel.store.ledger import Ledger, now
+from flywheel.store.ledger import Ledger, in_utc, now
 from flywheel.store.tables import audit_log, trace_documents
 from flywheel.web.access import Actor, may
-from flywheel.web.accounts import in_utc
 from flywheel.web.context import Web, web_of
 from flywheel.web.pages import page
 

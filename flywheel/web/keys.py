@@ -11,9 +11,9 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from flywheel.errors import NotFound, Refused
-from flywheel.store.ledger import Ledger, now, record_action
+from flywheel.store.ledger import Ledger, in_utc, now, record_action
 from flywheel.store.tables import api_keys, users
-from flywheel.web.accounts import User, get_user, hash_of, in_utc, user_of
+from flywheel.web.accounts import User, get_user, hash_of, user_of
 
 MARK = "fw_"
 PREFIX_LENGTH = 12

@@ -16,10 +16,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from flywheel.records import ItemStatus
-from flywheel.store.ledger import Ledger, now
+from flywheel.store.ledger import Ledger, in_utc, now
 from flywheel.store.tables import claims, decisions, queue_items, trace_documents
 from flywheel.web.access import bearer_key, by_key
-from flywheel.web.accounts import in_utc
 from flywheel.web.context import web_of
 from flywheel.web.security import is_heard_by_others
 

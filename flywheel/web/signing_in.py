@@ -11,17 +11,9 @@ import sqlalchemy as sa
 
 from flywheel.errors import Refused, TryAgain
 from flywheel.safety import visible
-from flywheel.store.ledger import Ledger, now, record_action
+from flywheel.store.ledger import Ledger, in_utc, now, record_action
 from flywheel.store.tables import audit_log, users
-from flywheel.web.accounts import (
-    MAX_NAME,
-    SIGN_OUT,
-    User,
-    change_user,
-    find_user,
-    get_user,
-    in_utc,
-)
+from flywheel.web.accounts import MAX_NAME, SIGN_OUT, User, change_user, find_user, get_user
 from flywheel.web.passwords import (
     alone,
     check_new_password,
