@@ -112,6 +112,36 @@ def test_a_blind_reviewer_sees_the_judges_word_only_after_deciding(app: FastAPI)
     assert why in ann.get(f"/items/{item_id}").text
 
 
+def test_who_declines_a_blind_item_learns_nothing_that_an_undo_would_let_them_use(
+    app: FastAPI,
+) -> None:
+    set_queue(app.state.web.stores.ledger, Queue("review", 2, 0.0, True), "test")
+    ann, bob = reader(app), reader(app, "bob")
+    item_id = agents_item(app)
+    ann.send(f"/items/{item_id}/decide", perceived_error="yes", reason="the city is wrong")
+    bob.send(f"/items/{item_id}/decline")
+    shown = bob.get(f"/items/{item_id}").text
+    assert get_item(app.state.web.stores.ledger, item_id).status == "declined"
+    assert "The judge</h2>" not in shown
+    assert "the city is wrong" not in shown
+    # Who has decided knows both already.
+    assert "The judge</h2>" in ann.get(f"/items/{item_id}").text
+
+
+def test_a_blind_reviewer_reads_no_remark_of_who_has_decided(app: FastAPI) -> None:
+    set_queue(app.state.web.stores.ledger, Queue("review", 2, 0.0, True), "test")
+    ann, bob, cat = reader(app), reader(app, "bob"), reader(app, "cat")
+    item_id = agents_item(app)
+    ann.send(f"/items/{item_id}/decide", perceived_error="yes")
+    ann.send(f"/items/{item_id}/comment", text="clearly wrong")
+    cat.send(f"/items/{item_id}/comment", text="who knows Ely?")
+    shown = bob.get(f"/items/{item_id}").text
+    assert "clearly wrong" not in shown
+    assert "who knows Ely?" in shown
+    bob.send(f"/items/{item_id}/decide", perceived_error="yes")
+    assert "clearly wrong" in bob.get(f"/items/{item_id}").text
+
+
 def test_in_an_open_queue_the_judges_word_is_there_from_the_start(app: FastAPI) -> None:
     ledger = app.state.web.stores.ledger
     set_queue(ledger, Queue("review", 1, 0.0, False), "eve")

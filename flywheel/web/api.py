@@ -19,7 +19,6 @@ from flywheel.review import (
     adjudicate,
     clear_sensitive,
     comment,
-    comments_on,
     decide,
     decline,
     flag_sensitive,
@@ -57,6 +56,7 @@ from flywheel.web.context import Web, web_of
 from flywheel.web.export_pages import download
 from flywheel.web.filters import PENDING, Asked, asked_of, filter_of
 from flywheel.web.items_view import DecisionForm, checked_decision, visible_item, visible_items
+from flywheel.web.others_view import sees_votes, visible_comments
 
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {"model": Fault, "description": "No request that can be read."},
@@ -136,16 +136,15 @@ def claim_item(web: Web_, actor: Reviewer, body: ClaimBody = _ANY) -> object:
 def show_item(web: Web_, item_id: ItemId, actor: Reader) -> ItemDetail:
     """An item, and what people said of it as far as this user may know it."""
     item = get_item(web.stores.ledger, item_id)
-    ledger, version = web.stores.ledger, (item.trace_id, item.content_hash)
-    sees_all = item.status in ("complete", "declined") or (
-        item.status == "disputed" and actor.may("adjudicate")
-    )
-    votes = votes_on(ledger, *version)
+    shown, ledger = visible_item(web, item, actor), web.stores.ledger
+    sees_all = sees_votes(item, actor, shown.has_decided)
+    votes = votes_on(ledger, item.trace_id, item.content_hash)
     seen = [one for one in votes if sees_all or one.decision.reviewer == actor.name]
+    remarks = visible_comments(web, item, shown, actor)
     return ItemDetail(
-        item=item_out(visible_item(web, item, actor)),
+        item=item_out(shown),
         decisions=[_decision_out(one) for one in seen],
-        comments=[CommentOut.model_validate(one) for one in comments_on(ledger, *version)],
+        comments=[CommentOut.model_validate(one) for one in remarks],
         is_sensitive=is_sensitive(ledger, item.trace_id),
     )
 

@@ -13,7 +13,7 @@ from flywheel.errors import NotFound
 from flywheel.judge.rubric import load_rubric
 from flywheel.queue import Item, ItemFilter, list_items
 from flywheel.records import Decision
-from flywheel.review import comments_on, decision_of, is_sensitive, votes_on
+from flywheel.review import decision_of, is_sensitive, votes_on
 from flywheel.safety import quote
 from flywheel.traces.documents import Document, ToolCall, open_document, tool_calls_of
 from flywheel.web.access import Actor, allows
@@ -28,6 +28,7 @@ from flywheel.web.conversation_view import (
 )
 from flywheel.web.differences import diff_html
 from flywheel.web.items_view import visible_item
+from flywheel.web.others_view import sees_votes, visible_comments
 from flywheel.web.rendering import markdown
 
 # Reason codes in the reviewer's words, and the key of each that goes with an error.
@@ -123,7 +124,7 @@ def desk_view(
     notices = [sentence for sentence in (obstacle, _NOTES.get(note, "")) if sentence]
     # One's own word stands in the form already.
     others = [one for one in decided if one is not mine]
-    may_see_votes = adjudicates or (item.status in ("complete", "declined") and bool(others))
+    may_see_votes = sees_votes(item, actor, mine is not None) and (adjudicates or bool(others))
     return {
         "item": shown,
         "why": shown.why,
@@ -143,7 +144,7 @@ def desk_view(
         "n_all": waiting.n_all,
         "similar": _similar(web, item),
         "rubric": {"version": rubric.version, "html": markdown(rubric.text)},
-        "comments": comments_on(ledger, item.trace_id, item.content_hash),
+        "comments": visible_comments(web, item, shown, actor),
         "is_sensitive": is_sensitive(ledger, item.trace_id),
     }
 

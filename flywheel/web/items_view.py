@@ -24,8 +24,9 @@ from flywheel.traces.documents import Message, ToolCall, open_document
 from flywheel.web.access import Actor
 from flywheel.web.context import Web
 
-# While one of these is its status, somebody may still decide on an item.
-_OPEN: frozenset[str] = frozenset({"pending", "disputed"})
+# While one of these is its status, somebody may still decide on an item: who declined it can take
+# that back.
+_OPEN: frozenset[str] = frozenset({"pending", "disputed", "declined"})
 
 
 @dataclass(frozen=True, slots=True)
