@@ -263,6 +263,21 @@ def test_where_there_is_room_nobody_needs_a_claim(stores: Stores) -> None:
         decide(stores.ledger, said("t0", True, "eve"), item_id)
 
 
+def test_what_is_assigned_is_decided_by_its_reviewer_or_who_has_it_on_the_desk(
+    stores: Stores,
+) -> None:
+    need(stores, 2)
+    item_id = item_of(stores, "t0")
+    hold(stores, item_id, "joe")
+    with stores.ledger.begin() as ledger:
+        ledger.execute(queue_items.update().values(assigned_to="ann"))
+    with pytest.raises(Refused, match=f"^item {item_id} is assigned to ann; take the next one$"):
+        decide(stores.ledger, said("t0", True, "bob"), item_id)
+    decide(stores.ledger, said("t0", True, "joe"), item_id)
+    decide(stores.ledger, said("t0", True, "ann"), item_id)
+    assert status_of(stores, "t0") == "complete"
+
+
 def test_a_finished_item_takes_no_further_reviewer_but_those_it_has(stores: Stores) -> None:
     item_id = item_of(stores, "t0")
     decide(stores.ledger, said("t0", True, "ann"), item_id)

@@ -135,6 +135,8 @@ def _require_room(connection: sa.Connection, decision: Decision, item_id: int) -
             sa.select(claims.c.reviewer).where(claims.c.item_id == item_id, is_live())
         )
     )
+    if item.assigned_to not in (None, reviewer) and reviewer not in holders:
+        raise Refused(f"item {item_id} is assigned to {item.assigned_to}; take the next one")
     others = (deciders | holders) - {reviewer}
     if reviewer not in holders and len(others) >= item.reviewers_needed:
         raise Refused(
