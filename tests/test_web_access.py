@@ -548,6 +548,17 @@ def test_a_body_is_cut_off_where_it_says_no_length(project: Project, app: FastAP
     assert response.status_code == 413
 
 
+@pytest.mark.parametrize("cookie", ["", "forged"])
+@pytest.mark.parametrize("path", ["/login", "/undo"])
+def test_a_stranger_sends_no_long_form(app: FastAPI, path: str, cookie: str) -> None:
+    client = stranger(app)
+    client.cookies.set(COOKIE, cookie)
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    assert (
+        client.post(path, content=b"text=" + b"%41" * 100_000, headers=headers).status_code == 413
+    )
+
+
 @pytest.mark.parametrize("where", ["/account%00", "/account?done=%00", "/login?next=%00"])
 def test_an_address_holds_no_nul(app: FastAPI, where: str) -> None:
     assert stranger(app).get(where).status_code == 400

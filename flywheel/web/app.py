@@ -6,12 +6,12 @@ else. It reads and writes the ledger, reads artifacts, and never opens the wareh
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import APIRouter, FastAPI
 from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
-from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 
 from flywheel import __version__
 from flywheel.store import Project
@@ -27,10 +27,18 @@ from flywheel.web import (
     queue_pages,
     settings_pages,
 )
+from flywheel.web.access import comes_in
 from flywheel.web.context import STATIC, Web, open_templates
 from flywheel.web.faults import handle_faults
 from flywheel.web.passwords import nobodys_hash
-from flywheel.web.security import MAX_BODY_BYTES, Guard, check_public_url, known_hosts
+from flywheel.web.security import (
+    MAX_BODY_BYTES,
+    MAX_FORM_FIELDS,
+    BodyLimit,
+    Guard,
+    check_public_url,
+    known_hosts,
+)
 from flywheel.web.sessions import open_sessions
 
 ROUTERS: tuple[APIRouter, ...] = (
@@ -71,9 +79,9 @@ def create_app(project: Project, host: str = "127.0.0.1", dagster_url: str = "")
         # The limit stands below the headers, so that its answers carry them.
         middleware=[
             Middleware(Guard, hosts=hosts),
-            Middleware(RequestBodyLimitMiddleware, max_body_size=MAX_BODY_BYTES),
+            Middleware(BodyLimit, is_known=partial(comes_in, web)),
         ],
-        form_limits={"max_part_size": MAX_BODY_BYTES},
+        form_limits={"max_part_size": MAX_BODY_BYTES, "max_fields": MAX_FORM_FIELDS},
         # What a trace says is nobody else's to collect.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )

@@ -37,7 +37,7 @@ _STATUS: tuple[tuple[type[FlywheelError], int], ...] = (
 _WORDS: Mapping[int, str] = {
     404: "there is no such page",
     405: "this address does not take such a request",
-    413: "that is more than 32 MB, and more than is taken",
+    413: "that is more than is taken: 32 MB, and without being signed in 256 kB",
 }
 _HEADINGS: Mapping[int, str] = {
     401: "Sign in first",

@@ -8,18 +8,24 @@ our own files.
 import ipaddress
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
 from fastapi import Request
 from fastapi.responses import PlainTextResponse
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flywheel.errors import BadSetting
 
 # A correction may hold a whole message, and the longest that was seen is 5 MB.
 MAX_BODY_BYTES = 32 << 20
+# Who is not signed in sends a name and a password; to take a form apart costs a hundred times it.
+MAX_STRANGERS_BODY_BYTES = 256 << 10
+# A corrected message has three for each of its tool calls.
+MAX_FORM_FIELDS = 20_000
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 _HOST = re.compile(r"(?P<name>[a-z0-9._-]+|\[[0-9a-f:.]+\])(:\d{1,5})?")
 HEADERS: Mapping[str, str] = {
@@ -75,6 +81,20 @@ class Guard:
             # Postgres has no text with a NUL in it, so that nothing can have such a name.
             return "An address holds no NUL character."
         return None
+
+
+class BodyLimit:
+    """Cuts a body off where it is longer than anybody's is; `is_known` says whose may be long."""
+
+    def __init__(self, app: ASGIApp, is_known: Callable[[HTTPConnection], bool]):
+        self._known = RequestBodyLimitMiddleware(app, MAX_BODY_BYTES)
+        self._stranger = RequestBodyLimitMiddleware(app, MAX_STRANGERS_BODY_BYTES)
+        self._is_known = is_known
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        is_known = scope["type"] != "http" or self._is_known(HTTPConnection(scope))
+        await (self._known if is_known else self._stranger)(scope, receive, send)
 
 
 def answer_headers(request_id: str) -> dict[str, str]:
