@@ -30,7 +30,8 @@ from tests.served import (
 
 __all__ = ["browser"]
 
-APPS = {"ten": 10, "undo": 4, "dispute": 1, "plain": 3, "draft": 2, "comment": 1, "double": 2}
+APPS = {"ten": 10, "undo": 4, "dispute": 1, "plain": 3, "draft": 2, "comment": 1}
+APPS |= {"double": 2, "held": 3}
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +188,21 @@ def test_a_key_pressed_twice_decides_once(browser: Browser, server: Server) -> N
     with server.project.stores.ledger.read() as ledger:
         trace_ids = ledger.scalars(said).all()
     assert len(trace_ids) == len(set(trace_ids)) >= 1
+
+
+def test_a_key_that_is_held_down_decides_once(browser: Browser, server: Server) -> None:
+    with new_page(browser, storage_state=signed_in(server, "hal")) as page:
+        page.goto(f"{server.url}/review?app=held")
+        page.wait_for_load_state("networkidle")
+        here = item_on(page)
+        for _ in range(5):
+            page.keyboard.down("n")
+            page.wait_for_timeout(100)
+        another_than(page, here)
+        page.keyboard.down("n")
+        page.keyboard.up("n")
+        page.wait_for_load_state("networkidle")
+    assert len(verdicts_of(server, "hal")) == 1
 
 
 def test_those_who_disagree_are_settled_by_a_third(browser: Browser, server: Server) -> None:

@@ -314,6 +314,8 @@
   document.addEventListener("keydown", (event) => {
     if (!itemMain() && !$("#undo")) return;
     const isSave = event.key === "Enter" && (event.ctrlKey || event.metaKey);
+    // A key that is held down would decide on items that nobody has seen.
+    if (event.repeat && (isSave || !isTyping(event.target))) return;
     if (isSave) {
       event.preventDefault();
       (event.target.closest("form:not(#decide)") || $("#decide"))?.requestSubmit();
@@ -330,6 +332,7 @@
   });
 
   document.addEventListener("visibilitychange", () => { if (itemMain()?.dataset.held) beat(); });
+  window.addEventListener("unhandledrejection", () => say("The server did not answer; try again."));
   window.addEventListener("popstate", async () => {
     const got = await fetchPage(location.href);
     show(got.page, got.url, true);
