@@ -140,6 +140,8 @@ def test_a_heartbeat_prolongs_a_live_claim_and_no_other(ledger: Ledger) -> None:
     let_expire(ledger, "ann")
     assert not heartbeat(ledger, item_id, "ann", 3_600)
     assert get_item(ledger, item_id).claims == ()
+    with pytest.raises(NotFound):
+        heartbeat(ledger, item_id + 1, "ann", 3_600)
 
 
 def test_what_is_put_back_is_free_at_once(ledger: Ledger) -> None:
