@@ -394,6 +394,14 @@ def test_times_are_brought_to_utc(stores: Stores, tmp_path: Path) -> None:
     ) == [(utc, utc[:10]) for _, utc in times]
 
 
+def test_a_name_with_a_nul_in_it_is_rejected(stores: Stores, tmp_path: Path) -> None:
+    """The ledger names traces, and Postgres has no text with a NUL in it."""
+    path = write_lines(tmp_path / "t.jsonl", [trace("a\0b", "hi", "yo"), trace("c", "hi", "yo")])
+    report = import_file(stores, path)
+    assert (report.new, report.rejected[0].line) == (1, 1)
+    assert "NUL" in report.rejected[0].why
+
+
 def test_what_is_no_time_is_rejected(stores: Stores, tmp_path: Path) -> None:
     times = ["9" * 40, "infinity", "2026-02-30", "now", True, [1], 0]
     rows = [trace(f"t{n}", "hi", started_at=given) for n, given in enumerate(times)]

@@ -175,6 +175,9 @@ select
     messages,
     case
         when is_unread then 'unread'
+        -- Postgres has no text with a NUL in it, and the ledger names traces and applications.
+        when contains(concat_ws('', trace_id, session_id, user_id, app), chr(0))
+            then 'trace_id, session_id, user_id or app has a NUL character in it'
         when len(messages) = 0 then 'the list of messages is empty'
         when coalesce(roles[bad_message], '') = '' and bad_message > 0
             then 'message ' || bad_message || ' has no role'
