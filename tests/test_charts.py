@@ -204,8 +204,8 @@ def test_nothing_is_drawn_of_nothing() -> None:
 
 
 def test_numbers_are_said_with_their_intervals() -> None:
-    assert share(Interval(0.2146, 0.1909, 1.02)) == "21.5\u00a0% [19.1, 100.0]"
-    assert coefficient(Interval(-0.05, -0.271, 0.16)) == "−0.05 [−0.27, 0.16]"
+    assert share(Interval(0.2146, 0.1909, 1.02)) == "21.5\u00a0%\u00a0[19.1,\u00a0100.0]"
+    assert coefficient(Interval(-0.05, -0.271, 0.16)) == "−0.05\u00a0[−0.27,\u00a00.16]"
 
 
 def test_a_name_is_one_short_line() -> None:

@@ -118,7 +118,7 @@ def test_an_engineer_sees_every_reviewer(furnished: FastAPI) -> None:
     html = seen_by(furnished, "eve", "/reviewers")
     assert '<a href="/audit?who=ann">ann</a>' in html
     assert '<a href="/audit?who=bob">bob</a>' in html
-    assert "same answer 90.0\u00a0% [" in html
+    assert "same answer 90.0\u00a0%\u00a0[" in html
 
 
 def test_a_reviewer_sees_the_own_row_and_the_totals(furnished: FastAPI) -> None:

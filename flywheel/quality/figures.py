@@ -67,13 +67,17 @@ def _key(chart: OverTime | Bars) -> str:
 def share(interval: Interval) -> str:
     """A share with its interval, in percent: `14.2 % [9.1, 20.0]`."""
     low, high = max(0.0, interval.low), min(1.0, interval.high)
-    return f"{interval.estimate:.1%} [{100 * low:.1f}, {100 * high:.1f}]".replace("%", "\u00a0%")
+    return _unbroken(f"{100 * interval.estimate:.1f} % [{100 * low:.1f}, {100 * high:.1f}]")
 
 
 def coefficient(interval: Interval) -> str:
     """A number around 0 to 1 with its interval: `0.71 [0.58, 0.83]`."""
-    said = f"{interval.estimate:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
-    return said.replace("-", "\u2212")
+    return _unbroken(f"{interval.estimate:.2f} [{interval.low:.2f}, {interval.high:.2f}]")
+
+
+def _unbroken(number: str) -> str:
+    """The number with its interval on one line, and a minus that is one."""
+    return number.replace(" ", "\u00a0").replace("-", "\u2212")
 
 
 def name_of(app: str) -> str:

@@ -6,7 +6,7 @@ elsewhere, and that what people do is counted when somebody looks, at most once 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from threading import Lock
 from time import monotonic
 from typing import Annotated, Generic, TypeVar
@@ -62,10 +62,16 @@ class People:
     counted_at: datetime
 
     @property
-    def oldest_days(self) -> float | None:
-        """How long the oldest open item has waited."""
-        oldest = self.throughput.oldest_open
-        return None if oldest is None else (self.counted_at - oldest).total_seconds() / 86_400
+    def oldest(self) -> str:
+        """How long the oldest open item has waited, in words; empty where none is open."""
+        if self.throughput.oldest_open is None:
+            return ""
+        waited = self.counted_at - self.throughput.oldest_open
+        if waited < timedelta(hours=2):
+            return f"{max(0, waited // timedelta(minutes=1))} minutes"
+        if waited < timedelta(days=2):
+            return f"{waited // timedelta(hours=1)} hours"
+        return f"{waited.days:,} days"
 
     def with_others(self, reviewer: str) -> Agreement | None:
         """How far a reviewer agrees with the others; None where no item has two opinions."""
