@@ -29,7 +29,7 @@ INK, INK_SOFT, LINE, ACCENT, WARN, SHEET = COLOURS
 WIDE, NARROW = 860, 318
 TEXT = 13
 # The numbers beside the vertical axis, and what stands right of the last point.
-_LEFT, _RIGHT = 44, 8
+_LEFT, _RIGHT = 44, 22
 _DAY_LABEL = 72
 # Closer than this, points of neighbouring days lie on each other.
 _LEAST_STEP = 9
@@ -267,7 +267,8 @@ def _bars(chart: Bars, width: int) -> _Spec:
 _FRAME: _Spec = {
     "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
     "background": "transparent",
-    "padding": 2,
+    # A page's font may be wider than that which the last label was measured in.
+    "padding": {"left": 2, "right": 14, "top": 2, "bottom": 2},
     "config": {
         "font": "sans-serif",
         "axis": {
