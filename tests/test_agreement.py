@@ -17,7 +17,7 @@ from flywheel.quality.answers import measure_answers, shared_answers
 from flywheel.quality.resampling import draws_by_session
 from flywheel.review import adjudicate, decide, undo
 from flywheel.statistics import cluster_bootstrap
-from flywheel.store import Project
+from flywheel.store.ledger import Ledger
 from tests.judged import said
 
 ONE_EACH = [f"s{number}" for number in range(10_000)]
@@ -187,8 +187,7 @@ def test_sessions_drawn_together_are_drawn_as_one_by_one() -> None:
     assert (low, high) == pytest.approx((one_by_one.low, one_by_one.high), abs=0.01)
 
 
-def test_only_what_stands_of_the_ledger_counts(project: Project) -> None:
-    ledger = project.stores.ledger
+def test_only_what_stands_of_the_ledger_counts(ledger: Ledger) -> None:
     for name in ("t0", "t1", "t2"):
         decide(ledger, said(name, True, "ann"))
         decide(ledger, said(name, True, "bob"))
@@ -209,16 +208,14 @@ def test_only_what_stands_of_the_ledger_counts(project: Project) -> None:
     assert all(isinstance(a.decided_at, datetime) and a.decided_at.tzinfo for a in answers)
 
 
-def test_who_settles_a_dispute_is_no_third_opinion(project: Project) -> None:
-    ledger = project.stores.ledger
+def test_who_settles_a_dispute_is_no_third_opinion(ledger: Ledger) -> None:
     decide(ledger, said("t0", True, "ann"))
     decide(ledger, said("t0", False, "bob"))
     adjudicate(ledger, said("t0", True, "eve"))
     assert [a.reviewer for a in shared_answers(ledger)] == ["ann", "bob"]
 
 
-def test_the_reason_counts_where_both_see_an_error(project: Project) -> None:
-    ledger = project.stores.ledger
+def test_the_reason_counts_where_both_see_an_error(ledger: Ledger) -> None:
     for number in range(12):
         code = "correction" if number % 2 else "rejection"
         decide(ledger, said(f"t{number}", True, "ann", reason_code=code))
@@ -233,7 +230,7 @@ def test_the_reason_counts_where_both_see_an_error(project: Project) -> None:
     assert [of.of for of in report.by_reviewer] == ["ann", "bob"]
 
 
-def test_without_reviewers_nothing_is_known(project: Project) -> None:
-    report = measure_answers(shared_answers(project.stores.ledger))
+def test_without_reviewers_nothing_is_known(ledger: Ledger) -> None:
+    report = measure_answers(shared_answers(ledger))
     assert [of.n_items for of in report.by_metric] == [0, 0]
     assert report.by_reviewer == []

@@ -34,6 +34,7 @@ from flywheel.review import decide, decline, skip, undo
 from flywheel.settings import QueueSettings
 from flywheel.statistics import ece, ppi_mean, weighted_mean_estimate, wilson
 from flywheel.store import Project, Stores
+from flywheel.store.ledger import Ledger
 from flywheel.store.publications import publish, published, read_published
 from flywheel.store.tables import queue_items
 from tests.conftest import trace
@@ -427,8 +428,8 @@ def test_a_weeks_share_counts_sessions_and_not_traces(project: Project) -> None:
     assert (week.sensitivity.low, week.sensitivity.estimate, week.sensitivity.high) == (0, 0.5, 1)
 
 
-def test_reviewers_are_compared_in_the_week_that_finished_the_item(project: Project) -> None:
-    ledger, monday = project.stores.ledger, datetime(2026, 3, 2, tzinfo=UTC)
+def test_reviewers_are_compared_in_the_week_that_finished_the_item(ledger: Ledger) -> None:
+    monday = datetime(2026, 3, 2, tzinfo=UTC)
     for number in range(12):
         late = monday + timedelta(days=7 if number < 10 else 0, seconds=-1)
         decide(ledger, said(f"t{number}", number % 2 == 0, "ann", decided_at=monday - timedelta(9)))
@@ -440,7 +441,7 @@ def test_reviewers_are_compared_in_the_week_that_finished_the_item(project: Proj
     assert after.agreement.beyond_chance is not None
 
 
-def queued(stores: Stores, ages: Iterable[float], at: datetime, status: str = "pending") -> None:
+def queued(ledger: Ledger, ages: Iterable[float], at: datetime, status: str = "pending") -> None:
     """Items that were queued so many days before a moment."""
     rows = [
         {
@@ -459,18 +460,18 @@ def queued(stores: Stores, ages: Iterable[float], at: datetime, status: str = "p
         }
         for place, age in enumerate(ages)
     ]
-    with stores.ledger.begin() as ledger:
-        ledger.execute(queue_items.insert(), rows)
+    with ledger.begin() as connection:
+        connection.execute(queue_items.insert(), rows)
 
 
 AT = datetime(2026, 3, 20, 12, tzinfo=UTC)
 
 
-def test_open_items_stand_by_how_long_they_wait(project: Project) -> None:
-    queued(project.stores, (0.2, 0.9, 1, 2.9, 3, 400), AT)
-    queued(project.stores, (8,), AT, "disputed")
-    queued(project.stores, (50,), AT, "complete")
-    groups = waiting_by_age(project.stores.ledger, AT)
+def test_open_items_stand_by_how_long_they_wait(ledger: Ledger) -> None:
+    queued(ledger, (0.2, 0.9, 1, 2.9, 3, 400), AT)
+    queued(ledger, (8,), AT, "disputed")
+    queued(ledger, (50,), AT, "complete")
+    groups = waiting_by_age(ledger, AT)
     assert [(g.low_days, g.high_days, g.waiting, g.disputed) for g in groups] == [
         (0, 1, 2, 0),
         (1, 3, 2, 0),
@@ -481,33 +482,31 @@ def test_open_items_stand_by_how_long_they_wait(project: Project) -> None:
     ]
 
 
-def test_the_age_of_an_item_is_taken_when_it_is_finished(project: Project) -> None:
-    stores = project.stores
-    queued(stores, (1, 2, 6, 300), AT)
+def test_the_age_of_an_item_is_taken_when_it_is_finished(ledger: Ledger) -> None:
+    queued(ledger, (1, 2, 6, 300), AT)
     for place, after_days in enumerate((0, 0, -1, -100)):
         decided_at = AT + timedelta(days=after_days)
-        decide(stores.ledger, said(f"pending-{place}", False, decided_at=decided_at))
-    assert age_at_decision(stores.ledger, AT) == [
+        decide(ledger, said(f"pending-{place}", False, decided_at=decided_at))
+    assert age_at_decision(ledger, AT) == [
         AgeDay(date(2026, 3, 19), 1, 5.0, 5.0, 5.0),
         AgeDay(date(2026, 3, 20), 2, 1.25, 1.5, 1.75),
     ]
 
 
-def test_work_is_counted_today_this_week_and_ever(project: Project) -> None:
-    stores = project.stores
-    queued(stores, (5.0,) * 8, AT)
+def test_work_is_counted_today_this_week_and_ever(ledger: Ledger) -> None:
+    queued(ledger, (5.0,) * 8, AT)
     better = {"corrected_turn": 1, "corrected_text": "better"}
     for place, (age, more) in enumerate(
         [(0.1, better), (0.6, {}), (3, {}), (30, {}), (0.2, {"seconds": 500.0})]
     ):
         seconds = {"seconds": 10.0 * place} | more
         decided_at = AT - timedelta(days=age)
-        decide(stores.ledger, said(f"pending-{place}", True, decided_at=decided_at, **seconds))
-    undo(stores.ledger, "ann")
-    decide(stores.ledger, said("pending-5", True, "bob", decided_at=AT))
-    decide(stores.ledger, said("pending-5", False, "cem", decided_at=AT))
-    decline(stores.ledger, "pending-6", "v1-pending-6", "bob", "no")
-    found = measure_throughput(stores.ledger, AT)
+        decide(ledger, said(f"pending-{place}", True, decided_at=decided_at, **seconds))
+    undo(ledger, "ann")
+    decide(ledger, said("pending-5", True, "bob", decided_at=AT))
+    decide(ledger, said("pending-5", False, "cem", decided_at=AT))
+    decline(ledger, "pending-6", "v1-pending-6", "bob", "no")
+    found = measure_throughput(ledger, AT)
     ann, bob, cem = found.by_reviewer
     assert (ann.reviewer, bob.reviewer, cem.reviewer) == ("ann", "bob", "cem")
     # 7.2 hours before noon is today, 14.4 are not.
@@ -525,21 +524,20 @@ def test_work_is_counted_today_this_week_and_ever(project: Project) -> None:
     assert found.oldest_open == AT - timedelta(days=5)
 
 
-def test_skips_are_counted_and_disputes_wait(project: Project) -> None:
-    stores = project.stores
-    queued(stores, (1.0, 2.0), AT)
-    queued(stores, (9.0,), AT, "disputed")
-    with stores.ledger.begin() as ledger:
-        item_id = ledger.scalar(sa.select(sa.func.min(queue_items.c.item_id)))
-    skip(stores.ledger, item_id, "ann")
-    found = measure_throughput(stores.ledger, datetime.now(UTC))
+def test_skips_are_counted_and_disputes_wait(ledger: Ledger) -> None:
+    queued(ledger, (1.0, 2.0), AT)
+    queued(ledger, (9.0,), AT, "disputed")
+    with ledger.begin() as connection:
+        item_id = connection.scalar(sa.select(sa.func.min(queue_items.c.item_id)))
+    skip(ledger, item_id, "ann")
+    found = measure_throughput(ledger, datetime.now(UTC))
     assert found.by_reviewer[0].by_period["today"] == Tally(skipped=1)
     assert (found.open_items, found.disputed) == (3, 1)
     assert found.oldest_open == AT - timedelta(days=9)
 
 
-def test_without_work_there_is_nothing_to_count(project: Project) -> None:
-    found = measure_throughput(project.stores.ledger, AT)
+def test_without_work_there_is_nothing_to_count(ledger: Ledger) -> None:
+    found = measure_throughput(ledger, AT)
     assert (found.by_reviewer, found.by_queue, found.by_day) == ([], [], [])
     assert (found.total("ever"), found.open_items, found.oldest_open) == (Tally(), 0, None)
 
