@@ -18,6 +18,8 @@ from flywheel.store.tables import claims, decisions, queue_items, users
 
 _OPEN: tuple[ItemStatus, ...] = ("pending", "disputed")
 _CLOSED: tuple[ItemStatus, ...] = ("complete", "declined")
+# What ends an item whatever was voted.
+_ENDINGS = ("decline", "adjudicate")
 
 
 def decline_items(
@@ -59,7 +61,7 @@ def requeue_items(
     with ledger.begin() as connection:
         chosen = _chosen(connection, wanted, item_ids, queue_items.c.status.in_(_CLOSED))
         _change(connection, chosen, status="pending", reviewers_needed=needed)
-        _take_back_declines(connection, chosen, actor)
+        _take_back_endings(connection, chosen, actor)
         _record(connection, actor, "requeue_items", wanted, item_ids, chosen, reason=reason)
     return len(chosen)
 
@@ -130,8 +132,8 @@ def _change(connection: sa.Connection, item_ids: Sequence[int], **values: object
         connection.execute(of_part.values(**values))
 
 
-def _take_back_declines(connection: sa.Connection, item_ids: Sequence[int], actor: str) -> None:
-    """Undo every decline that stands: else the next decision would decline the item again."""
+def _take_back_endings(connection: sa.Connection, item_ids: Sequence[int], actor: str) -> None:
+    """Undo what stands and would end the item again, whatever is decided next."""
     version = sa.and_(
         decisions.c.trace_id == queue_items.c.trace_id,
         decisions.c.content_hash == queue_items.c.content_hash,
@@ -139,15 +141,15 @@ def _take_back_declines(connection: sa.Connection, item_ids: Sequence[int], acto
     of_undo = {"kind": "undo", "rubric_version": "", "is_audit": False}
     same = of_undo | {"reviewer": actor, "decided_at": now()}
     for part in parts(item_ids):
-        declines = (
+        endings = (
             sa.select(
                 decisions.c.decision_id.label("undoes"), *decisions.c["trace_id", "content_hash"]
             )
             .join(queue_items, version)
-            .where(queue_items.c.item_id.in_(part), decisions.c.kind == "decline", not_undone())
+            .where(queue_items.c.item_id.in_(part), decisions.c.kind.in_(_ENDINGS), not_undone())
             .order_by(decisions.c.decision_id)
         )
-        rows = [dict(row) | same for row in connection.execute(declines).mappings()]
+        rows = [dict(row) | same for row in connection.execute(endings).mappings()]
         if rows:
             connection.execute(decisions.insert(), rows)
 

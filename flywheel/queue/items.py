@@ -85,6 +85,7 @@ class ItemPage:
 
 # Made once: to make a statement costs more than to run it.
 _IDS: "sa.BindParameter[Sequence[int]]" = sa.bindparam("item_ids", expanding=True)
+_STATUS = sa.select(queue_items.c.status).where(queue_items.c.item_id == sa.bindparam("item"))
 _SHOWN = (
     sa.select(
         *(queue_items.c[field.name] for field in fields(Item) if field.name in queue_items.c),
@@ -136,6 +137,15 @@ def get_item(ledger: Ledger, item_id: int) -> Item:
     if item_id not in found:
         raise NotFound("item", str(item_id))
     return found[item_id]
+
+
+def status_of(ledger: Ledger, item_id: int) -> ItemStatus:
+    """How far the item of this number is; raises NotFound."""
+    with ledger.read() as connection:
+        status: ItemStatus | None = connection.scalar(_STATUS, {"item": item_id})
+    if status is None:
+        raise NotFound("item", str(item_id))
+    return status
 
 
 def item_of_trace(ledger: Ledger, trace_id: str, content_hash: str) -> int | None:

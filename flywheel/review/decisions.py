@@ -15,6 +15,7 @@ from flywheel.queue.claims import lock_item
 from flywheel.queue.filters import is_live, not_undone
 from flywheel.records import Decision, DecisionKind
 from flywheel.review.rows import (
+    Items,
     append,
     lock_items,
     note,
@@ -49,18 +50,25 @@ def decide(ledger: Ledger, decision: Decision, item_id: int | None = None) -> in
     item is of another version, and NotFound where there is no such item.
     """
     with ledger.begin() as connection:
+        items = lock_items(connection, [(decision.trace_id, decision.content_hash)])
         if item_id is not None:
-            _require_room(connection, decision, item_id)
-        return _append(connection, decision, "decide", item_id)
+            _require_room(connection, decision, items, item_id)
+        return _append(connection, decision, "decide", items, item_id)
 
 
 def adjudicate(ledger: Ledger, decision: Decision, item_id: int | None = None) -> int:
     """Append the word that settles a trace, whatever was voted; its items are complete.
 
-    Raises BadInput where the correction cannot be used.
+    With `item_id`, only an item that is in dispute is settled. Raises Refused where it is not, and
+    BadInput where the correction cannot be used.
     """
     with ledger.begin() as connection:
-        return _append(connection, decision, "adjudicate", item_id)
+        items = lock_items(connection, [(decision.trace_id, decision.content_hash)])
+        if item_id is not None:
+            item = _item_among(connection, decision, items, item_id)
+            if item.status != "disputed":
+                raise Refused(f"item {item_id} is {item.status}; only a disputed one is settled")
+        return _append(connection, decision, "adjudicate", items, item_id)
 
 
 def undo(ledger: Ledger, reviewer: str) -> Undone | None:
@@ -101,9 +109,13 @@ def undo(ledger: Ledger, reviewer: str) -> Undone | None:
 
 
 def _append(
-    connection: sa.Connection, decision: Decision, kind: DecisionKind, item_id: int | None
+    connection: sa.Connection,
+    decision: Decision,
+    kind: DecisionKind,
+    items: Items,
+    item_id: int | None,
 ) -> int:
-    (decision_id,) = append(connection, [(decision, None)], kind)
+    (decision_id,) = append(connection, [(decision, None)], kind, items)
     record_action(
         connection,
         decision.reviewer,
@@ -118,15 +130,27 @@ def _append(
     return decision_id
 
 
-def _require_room(connection: sa.Connection, decision: Decision, item_id: int) -> None:
-    version, reviewer = (decision.trace_id, decision.content_hash), decision.reviewer
-    items = lock_items(connection, [version])[version]
-    item = next((item for item in items if item.item_id == item_id), None)
+def _item_among(
+    connection: sa.Connection, decision: Decision, items: Items, item_id: int
+) -> "sa.Row[Any]":
+    of_version = items[decision.trace_id, decision.content_hash]
+    item = next((item for item in of_version if item.item_id == item_id), None)
     if item is None:
         lock_item(connection, item_id)
         raise BadInput(f"item {item_id} is of another version of the trace; open it again")
+    return item
+
+
+def _require_room(
+    connection: sa.Connection, decision: Decision, items: Items, item_id: int
+) -> None:
+    version, reviewer = (decision.trace_id, decision.content_hash), decision.reviewer
+    item = _item_among(connection, decision, items, item_id)
     deciders = standing_of(connection, [version])[version].votes.keys()
     if reviewer in deciders:
+        # In a dispute both know by now that they differ, and the judge's word.
+        if item.status == "disputed":
+            raise Refused(f"item {item_id} is in dispute, and waits for somebody who settles it")
         return
     if item.status == "complete":
         raise Refused(f"item {item_id} is complete; take the next one")

@@ -25,6 +25,24 @@ Version = tuple[str, str]
 # Of each version, its items, whatever queue they stand in.
 Items = Mapping[Version, Sequence[sa.Row[Any]]]
 
+# The statements are made once: to make them costs more than to run them.
+_TRACE_IDS: "sa.BindParameter[Sequence[str]]" = sa.bindparam("trace_ids", expanding=True)
+_LOCKED_ITEMS = (
+    sa.select(queue_items)
+    .where(queue_items.c.trace_id.in_(_TRACE_IDS))
+    .order_by(queue_items.c.item_id)
+    .with_for_update()
+)
+_STANDING = (
+    sa.select(*decisions.c["kind", "trace_id", "content_hash", "reviewer", "perceived_error"])
+    .where(
+        decisions.c.trace_id.in_(_TRACE_IDS),
+        decisions.c.kind.in_(("decide", "adjudicate", "decline")),
+        not_undone(),
+    )
+    .order_by(decisions.c.decision_id)
+)
+
 
 @dataclass(slots=True)
 class Standing:
@@ -53,13 +71,16 @@ def append(
     connection: sa.Connection,
     made: Sequence[tuple[Decision, str | None]],
     kind: DecisionKind = "decide",
+    items: Items | None = None,
 ) -> list[int]:
     """Append decisions in this order, each with its import key; their ids.
 
+    `items` are those of their versions, where they are locked already.
     How a trace was drawn is copied from its item, claims of these reviewers on the items end, and
     the items get the status that follows. Raises BadInput where a correction cannot be used.
     """
-    items = lock_items(connection, {(d.trace_id, d.content_hash) for d, _ in made})
+    if items is None:
+        items = lock_items(connection, {(d.trace_id, d.content_hash) for d, _ in made})
     rows = []
     for decision, import_key in made:
         drawn = items[decision.trace_id, decision.content_hash]
@@ -103,12 +124,7 @@ def note(
 def lock_items(connection: sa.Connection, versions: Iterable[Version]) -> Items:
     """The items of these versions in every queue, locked where the ledger locks rows."""
     items: dict[Version, list[sa.Row[Any]]] = {version: [] for version in versions}
-    found = connection.execute(
-        sa.select(queue_items)
-        .where(queue_items.c.trace_id.in_(sorted({trace_id for trace_id, _ in items})))
-        .order_by(queue_items.c.item_id)
-        .with_for_update()
-    )
+    found = connection.execute(_LOCKED_ITEMS, {"trace_ids": _traces_of(items)})
     for row in found:
         if (row.trace_id, row.content_hash) in items:
             items[row.trace_id, row.content_hash].append(row)
@@ -117,16 +133,7 @@ def lock_items(connection: sa.Connection, versions: Iterable[Version]) -> Items:
 
 def standing_of(connection: sa.Connection, versions: Iterable[Version]) -> dict[Version, Standing]:
     """What stands of what people said of these versions."""
-    columns = ("kind", "trace_id", "content_hash", "reviewer", "perceived_error")
-    rows = connection.execute(
-        sa.select(*decisions.c[columns])
-        .where(
-            decisions.c.trace_id.in_(sorted({trace_id for trace_id, _ in versions})),
-            decisions.c.kind.in_(("decide", "adjudicate", "decline")),
-            not_undone(),
-        )
-        .order_by(decisions.c.decision_id)
-    )
+    rows = connection.execute(_STANDING, {"trace_ids": _traces_of(versions)})
     found: defaultdict[Version, Standing] = defaultdict(Standing)
     for kind, trace_id, content_hash, reviewer, perceived_error in rows:
         said = found[trace_id, content_hash]
@@ -157,6 +164,10 @@ def settle(connection: sa.Connection, items: Items, is_about_declining: bool = F
         connection.execute(queue_items.update().where(these).values(status=status))
     if ended:
         connection.execute(claims.delete().where(claims.c.item_id.in_(ended)))
+
+
+def _traces_of(versions: Iterable[Version]) -> list[str]:
+    return sorted({trace_id for trace_id, _ in versions})
 
 
 def storable(text: str) -> str:

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from threading import Lock, RLock
+from threading import Lock, local
 
 import alembic.command
 import alembic.config
@@ -33,19 +33,40 @@ class Ledger:
         # While another connection writes, SQLite sleeps and tries again, and who is unlucky does so
         # for seconds: the threads of one process take turns instead.
         is_sqlite = url.startswith("sqlite")
-        self._turn: AbstractContextManager[object] = RLock() if is_sqlite else nullcontext()
+        self._turn: AbstractContextManager[object] = Lock() if is_sqlite else nullcontext()
+        # The transaction that a thread is in.
+        self._under_way = local()
 
     @contextmanager
     def begin(self) -> Iterator[sa.Connection]:
-        """One transaction: committed when the block ends well, rolled back otherwise."""
+        """One transaction: committed when the block ends well, rolled back otherwise.
+
+        Inside a transaction of the same thread it is a part of that one.
+        """
+        outer = self._outer()
+        if outer is not None:
+            yield outer
+            return
         with self._turn, self._engine.begin() as connection:
-            yield connection
+            self._under_way.connection = connection
+            try:
+                yield connection
+            finally:
+                self._under_way.connection = None
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """One consistent look at the ledger, that never waits for a writer and never writes."""
+        outer = self._outer()
+        if outer is not None:
+            yield outer
+            return
         with self._engine.connect() as connection:
             yield connection.execution_options(**{_READS_ONLY: True})
+
+    def _outer(self) -> sa.Connection | None:
+        connection: sa.Connection | None = getattr(self._under_way, "connection", None)
+        return connection
 
     def close(self) -> None:
         """Let go of the connections; the next transaction opens new ones."""

@@ -13,6 +13,7 @@ from flywheel.errors import BadInput, Refused
 from flywheel.judge.rubric import load_rubric
 from flywheel.queue import Item, ItemFilter, claim_next, get_item, list_items
 from flywheel.queue.claims import claim, heartbeat, release
+from flywheel.queue.items import status_of
 from flywheel.records import ExportFormat, Split
 from flywheel.review import (
     StandingDecision,
@@ -179,9 +180,11 @@ def decide_on_item(web: Web_, item_id: ItemId, actor: Reviewer, body: DecisionBo
     wish = _ANY if isinstance(body.next, bool) else body.next
     # Before the decision is stored: what is refused has done nothing.
     wanted = _wanted(actor, wish)
-    decision_id = decide(ledger, decision, item_id)
-    following = _next(web, actor, wanted, wish.messages) if body.next else None
-    status = get_item(ledger, item_id).status
+    with ledger.begin():
+        decision_id = decide(ledger, decision, item_id)
+        status = status_of(ledger, item_id)
+        taken = claim_next(ledger, actor.name, wanted, web.lease_s) if body.next else None
+    following = None if taken is None else _claimed(web, actor, taken, wish.messages)
     return Decided(decision_id=decision_id, status=status, next=following)
 
 
@@ -189,8 +192,6 @@ def decide_on_item(web: Web_, item_id: ItemId, actor: Reviewer, body: DecisionBo
 def adjudicate_item(web: Web_, item_id: ItemId, actor: Adjudicator, body: DecisionForm) -> Noted:
     """Settle an item on which reviewers disagree."""
     item = get_item(web.stores.ledger, item_id)
-    if item.status != "disputed":
-        raise Refused(f"item {item_id} is {item.status}; only a disputed one is adjudicated")
     decision = checked_decision(web, item, actor, body)
     return _noted(web, item_id, adjudicate(web.stores.ledger, decision, item_id))
 
@@ -326,4 +327,4 @@ def _decision_out(one: StandingDecision) -> DecisionOut:
 
 
 def _noted(web: Web, item_id: int, noted_id: int) -> Noted:
-    return Noted(noted_id=noted_id, status=get_item(web.stores.ledger, item_id).status)
+    return Noted(noted_id=noted_id, status=status_of(web.stores.ledger, item_id))

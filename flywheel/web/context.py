@@ -5,7 +5,7 @@ projects can be served by one process, as in the tests.
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import cast
@@ -33,6 +33,8 @@ class Web:
     sessions: Sessions
     host: str
     dagster_url: str
+    # Versions of the rubric that the ledger has already.
+    kept_rubrics: set[str] = field(default_factory=set)
 
     @property
     def lease_s(self) -> float:

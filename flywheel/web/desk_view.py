@@ -6,6 +6,7 @@ taken out in `items_view`; here nothing is put back.
 
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 from markupsafe import Markup
 
@@ -106,19 +107,11 @@ def desk_view(
     decided = [one.decision for one in votes_on(ledger, item.trace_id, item.content_hash)]
     mine = next((one for one in decided if one.reviewer == actor.name), None)
     adjudicates = item.status == "disputed" and allows(actor.role, "adjudicate")
-    may_decide = adjudicates or held_until is not None or (mine is not None and not obstacle)
+    may_revise = mine is not None and not obstacle and item.status != "disputed"
+    may_decide = adjudicates or held_until is not None or may_revise
     views, talk = conversation_view(document, _first(item, first, correct))
-    target = correct if correct is not None else _target(document, item, mine)
-    talk = replace(
-        talk,
-        base=f"/items/{item.item_id}?{then}",
-        # Every verdict names a message, so that the mark says nothing of the verdict.
-        flagged=item.evidence_turn,
-        evidence=_evidence(item, mine),
-        target=target,
-        editor=_editor(document, target, mine, correct) if may_decide else None,
-        may_decide=may_decide,
-    )
+    marks = _marks(document, item, mine, correct, may_decide)
+    talk = replace(talk, base=f"/items/{item.item_id}?{then}", **marks)
     rubric = load_rubric(web.project.metrics_dir)
     waiting = list_items(ledger, ItemFilter(status="pending"), 1)
     notices = [sentence for sentence in (obstacle, _NOTES.get(note, "")) if sentence]
@@ -138,6 +131,7 @@ def desk_view(
         "adjudicates": adjudicates,
         "may_decide": may_decide,
         "then": then,
+        "lease_s": web.lease_s,
         "votes": [_vote(document, one) for one in decided if may_see_votes],
         "codes": CODES,
         "n_waiting": waiting.n_matching,
@@ -146,6 +140,21 @@ def desk_view(
         "rubric": {"version": rubric.version, "html": markdown(rubric.text)},
         "comments": visible_comments(web, item, shown, actor),
         "is_sensitive": is_sensitive(ledger, item.trace_id),
+    }
+
+
+def _marks(
+    document: Document, item: Item, mine: Decision | None, correct: int | None, may_decide: bool
+) -> dict[str, Any]:
+    """What stands out of the conversation, and what of it can be changed."""
+    target = correct if correct is not None else _target(document, item, mine)
+    return {
+        # Every verdict names a message, so that the mark says nothing of the verdict.
+        "flagged": item.evidence_turn,
+        "evidence": item.evidence_turn if mine is None else mine.evidence_turn,
+        "target": target,
+        "editor": _editor(document, target, mine, correct) if may_decide else None,
+        "may_decide": may_decide,
     }
 
 
@@ -159,10 +168,6 @@ def _target(document: Document, item: Item, mine: Decision | None) -> int | None
     if mine is not None and mine.corrected_turn is not None:
         return mine.corrected_turn
     return answer_before(document, item.evidence_turn)
-
-
-def _evidence(item: Item, mine: Decision | None) -> int | None:
-    return item.evidence_turn if mine is None else mine.evidence_turn
 
 
 def _judges_word(item: Item) -> JudgesWord:
@@ -226,6 +231,8 @@ def _similar(web: Web, item: Item) -> list[Similar]:
     for correction_id, similarity in item.similar:
         try:
             decision = decision_of(web.stores.ledger, int(correction_id)).decision
+            if is_sensitive(web.stores.ledger, decision.trace_id):
+                continue
             document = open_document(web.stores, decision.trace_id, decision.content_hash)
         except NotFound:
             # Taken back since, or of a trace that was never published.

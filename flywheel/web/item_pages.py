@@ -94,9 +94,8 @@ def adjudicate_item(
     """Settle what reviewers disagree on; then the list of disputes."""
     web = web_of(request)
     item = get_item(web.stores.ledger, item_id)
-    if item.status != "disputed":
-        raise Refused(f"item {item_id} is {item.status}; only a disputed one is adjudicated")
-    adjudicate(web.stores.ledger, checked_decision(web, item, actor, decision_form(_texts(sent))))
+    decision = checked_decision(web, item, actor, decision_form(_texts(sent)))
+    adjudicate(web.stores.ledger, decision, item_id)
     return see_other("/adjudicate")
 
 

@@ -182,7 +182,9 @@ def checked_decision(web: Web, item: Item, actor: Actor, form: DecisionForm) -> 
         raise BadInput(f"evidence_turn {form.evidence_turn} is after the last message of the trace")
     corrected_turn, corrected_text, corrected_tool_calls = _correction(web, item, form)
     rubric = load_rubric(web.project.metrics_dir)
-    keep_rubric(web.stores.ledger, rubric)
+    if rubric.version not in web.kept_rubrics:
+        keep_rubric(web.stores.ledger, rubric)
+        web.kept_rubrics.add(rubric.version)
     return Decision(
         trace_id=item.trace_id,
         content_hash=item.content_hash,

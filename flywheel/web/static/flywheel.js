@@ -5,14 +5,18 @@
 (() => {
   const HEARTBEAT_MS = 60_000;
   const DIFF_AFTER_MS = 250;
+  // Longer text is compared when it is saved, not at each pause.
+  const DIFF_UP_TO = 200_000;
+  const KEEPALIVE_UP_TO = 30_000;
   const $ = (selector, root = document) => root.querySelector(selector);
   const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
 
-  let ahead = null; // {item, url, page} of the next item, already claimed
+  let ahead = null; // {after, until, url, page} of the next item, already claimed
   let saving = Promise.resolve(); // decisions under way, one after the other
   let heartbeat = 0;
   let diffTimer = 0;
   let shownAt = Date.now();
+  let shownUrl = location.pathname + location.search;
 
   const itemMain = () => $("main[data-item-id]");
   const itemId = () => itemMain()?.dataset.itemId;
@@ -32,6 +36,7 @@
       ...options,
       headers: { "X-Flywheel-Script": "1", ...options.headers },
     });
+    if (new URL(answer.url).pathname === "/login" && itemMain()) location.assign(answer.url);
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     return { ok: answer.ok, status: answer.status, url: answer.url, page };
   }
@@ -51,6 +56,7 @@
     document.title = page.title;
     if (page.body.dataset.csrf) document.body.dataset.csrf = page.body.dataset.csrf;
     if (!keepHistory) history.pushState(null, "", url);
+    shownUrl = location.pathname + location.search;
     setUp();
   }
 
@@ -97,11 +103,15 @@
     ahead = null;
     const after = main.dataset.itemId;
     const got = await fetchPage(main.dataset.next).catch(() => null);
-    if (got?.ok && itemId() === after) ahead = { after, url: got.url, page: got.page };
+    // Nobody holds it by a heartbeat: after half the lease it is asked for again.
+    const until = Date.now() + 500 * Number(main.dataset.lease);
+    if (got?.ok && itemId() === after) ahead = { after, until, url: got.url, page: got.page };
   }
 
+  const isReady = () => ahead && ahead.after === itemId() && Date.now() < ahead.until;
+
   async function goOn(next) {
-    const ready = ahead && ahead.after === itemId() ? ahead : null;
+    const ready = isReady() ? ahead : null;
     ahead = null;
     if (ready) show(ready.page, ready.url);
     else await visit(next);
@@ -109,22 +119,42 @@
 
   // What is typed outlives a lost hold, a stopped server and a wrong key, as long as the tab does.
   const draftKey = () => `draft ${itemId()}`;
-  const draftFields = () => $$("textarea[form=decide], input[type=text][form=decide], #decide textarea");
+  const isOfEditor = (name) => name.startsWith("call_") || name.startsWith("corrected_");
 
   function keepDraft() {
-    if (!itemId()) return;
-    sessionStorage.setItem(draftKey(), JSON.stringify(draftFields().map((field) => [field.id, field.value])));
+    const form = $("#decide");
+    if (!form) return;
+    const said = [...new FormData(form)].filter(([name]) => name !== "csrf" && name !== "then");
+    sessionStorage.setItem(draftKey(), JSON.stringify(said));
   }
 
   function restoreDraft() {
-    const kept = sessionStorage.getItem(draftKey());
-    for (const [id, value] of kept ? JSON.parse(kept) : []) {
-      const field = document.getElementById(id);
-      if (!field || field.value === value) continue;
+    const kept = JSON.parse(sessionStorage.getItem(draftKey()) ?? "[]");
+    const form = $("#decide");
+    if (!form) { showDraft(kept); return; }
+    const said = Object.fromEntries(kept);
+    const isSameAnswer = said.corrected_turn === form.elements.namedItem("corrected_turn")?.value;
+    for (const [name, value] of kept) {
+      const field = form.elements.namedItem(name);
+      if (!field || field.value === value || (isOfEditor(name) && !isSameAnswer)) continue;
       field.value = value;
-      const editor = field.closest("details");
+      const editor = field.closest?.("details");
       if (editor) editor.open = true;
     }
+  }
+
+  // Where nothing can be decided any more, what was written can still be read and copied.
+  function showDraft(kept) {
+    const written = kept.filter(([name, value]) => value.trim() && /^(reason$|corrected_text|call_arg)/.test(name));
+    if (!written.length) return;
+    const [notice, label, text] = ["div", "label", "textarea"].map((tag) => document.createElement(tag));
+    notice.className = "notice field";
+    label.htmlFor = text.id = "draft";
+    label.textContent = "What you wrote here, and nobody saved";
+    text.readOnly = true;
+    text.value = written.map(([, value]) => value).join("\n\n");
+    notice.append(label, text);
+    $("main").prepend(notice);
   }
 
   // The next item is shown at once; what the server says of this one comes after, and brings it back
@@ -135,13 +165,14 @@
     const here = location.pathname + location.search;
     const main = itemMain();
     const draft = draftKey();
-    const fields = new URLSearchParams(new FormData(form));
+    const fields = new FormData(form);
     fields.set("seconds", String(Math.round((Date.now() - shownAt) / 100) / 10));
     // Sent to its end though the tab be closed, where it is short enough for that.
-    const keepalive = String(fields).length < 60_000;
+    const length = [...fields.values()].reduce((sum, value) => sum + value.length, 0);
+    const keepalive = length < KEEPALIVE_UP_TO / 2;
     const sent = saving.then(() => fetchPage(form.action, { method: "POST", body: fields, keepalive }));
     saving = sent.catch(() => null);
-    const isAhead = ahead && ahead.after === main.dataset.itemId;
+    const isAhead = isReady();
     if (isAhead) await goOn(main.dataset.next);
     let got;
     try {
@@ -161,7 +192,7 @@
 
   async function act(form) {
     await saving;
-    const got = await fetchPage(form.action, { method: "POST", body: new URLSearchParams(new FormData(form)) });
+    const got = await fetchPage(form.action, { method: "POST", body: new FormData(form) });
     if (!got.ok) { say(sentence(got.page)); return; }
     ahead = null;
     show(got.page, got.url);
@@ -170,7 +201,7 @@
   async function skip(form) {
     await saving;
     const main = itemMain();
-    const got = await fetchPage(form.action, { method: "POST", body: new URLSearchParams(new FormData(form)) });
+    const got = await fetchPage(form.action, { method: "POST", body: new FormData(form) });
     if (got.ok) await goOn(main.dataset.next);
     else say(sentence(got.page));
   }
@@ -179,7 +210,11 @@
     const main = itemMain();
     const shown = $(".diff");
     if (!main || !shown) return;
-    const fields = new URLSearchParams(new FormData($("#decide")));
+    const fields = new FormData($("#decide"));
+    if ((fields.get("corrected_text") ?? "").length > DIFF_UP_TO) {
+      shown.textContent = "This text is compared when it is saved.";
+      return;
+    }
     const answer = await fetch(`/items/${main.dataset.itemId}/diff`, {
       method: "POST", body: fields, headers: { "X-Flywheel-Script": "1" },
     });
@@ -209,6 +244,7 @@
 
   document.addEventListener("change", (event) => {
     const field = event.target;
+    if (field.form?.id === "decide") keepDraft();
     if (field.closest("form[data-filter]")) field.form.requestSubmit();
     if (field.matches("input[data-all]")) {
       for (const box of $$("input[name=item_ids]")) box.checked = field.checked;
@@ -334,6 +370,8 @@
   document.addEventListener("visibilitychange", () => { if (itemMain()?.dataset.held) beat(); });
   window.addEventListener("unhandledrejection", () => say("The server did not answer; try again."));
   window.addEventListener("popstate", async () => {
+    // A place on the same page.
+    if (location.pathname + location.search === shownUrl) return;
     const got = await fetchPage(location.href);
     show(got.page, got.url, true);
   });
