@@ -212,7 +212,7 @@ def test_those_who_disagree_are_settled_by_a_third(browser: Browser, server: Ser
             for key in keys:
                 page.keyboard.press(key)
             expect(page.get_by_text("Nothing waits for you")).to_be_visible()
-        assert has_decided(server, f"says-{name}", 1)
+            assert has_decided(server, f"says-{name}", 1)
     with new_page(browser, storage_state=signed_in(server, "eve", "engineer")) as page:
         page.goto(f"{server.url}/adjudicate")
         row = page.get_by_role("row").filter(has_text="says-yes").filter(has_text="says-no")
