@@ -6,7 +6,7 @@ statements whatever the number of items.
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import date, datetime
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from flywheel.errors import NotFound
-from flywheel.queue.filters import ItemFilter, is_live, matching, n_decided
+from flywheel.queue.filters import Condition, ItemFilter, is_live, matching, n_decided
 from flywheel.records import ItemStatus, QueueReason
 from flywheel.store.ledger import Ledger, in_utc, now
 from flywheel.store.tables import claims, item_metrics, queue_items, queues, trace_documents
@@ -83,38 +83,47 @@ class ItemPage:
     n_all: int
 
 
-# Made once: to make a statement costs more than to run it.
-_IDS: "sa.BindParameter[Sequence[int]]" = sa.bindparam("item_ids", expanding=True)
 _STATUS = sa.select(queue_items.c.status).where(queue_items.c.item_id == sa.bindparam("item"))
-_SHOWN = (
-    sa.select(
-        *(queue_items.c[field.name] for field in fields(Item) if field.name in queue_items.c),
-        sa.func.coalesce(queues.c.is_blind, sa.true()).label("is_blind"),
-        sa.func.coalesce(trace_documents.c.opening, "").label("opening"),
-        sa.func.coalesce(trace_documents.c.n_messages, 0).label("n_messages"),
-        n_decided().label("n_decided"),
-    )
-    .outerjoin(queues, queues.c.name == queue_items.c.queue)
-    .outerjoin(
-        trace_documents,
-        sa.and_(
-            trace_documents.c.trace_id == queue_items.c.trace_id,
-            trace_documents.c.content_hash == queue_items.c.content_hash,
-        ),
-    )
-    .where(queue_items.c.item_id.in_(_IDS))
-)
 _AT: "sa.BindParameter[datetime]" = sa.bindparam("at", type_=claims.c.claimed_until.type)
-_ON_DESK = (
-    sa.select(claims)
-    .where(claims.c.item_id.in_(_IDS), is_live(_AT))
-    .order_by(claims.c.item_id, claims.c.claimed_at)
-)
-_AGAINST = (
-    sa.select(item_metrics)
-    .where(item_metrics.c.item_id.in_(_IDS))
-    .order_by(item_metrics.c.item_id, item_metrics.c.metric)
-)
+_Statements = tuple["sa.Select[Any]", "sa.Select[Any]", "sa.Select[Any]"]
+
+
+def _reading(is_chosen: Callable[["sa.Column[Any]"], Condition]) -> _Statements:
+    """What reads items: themselves, who has them on the desk, what speaks against them."""
+    shown = (
+        sa.select(
+            *(queue_items.c[field.name] for field in fields(Item) if field.name in queue_items.c),
+            sa.func.coalesce(queues.c.is_blind, sa.true()).label("is_blind"),
+            sa.func.coalesce(trace_documents.c.opening, "").label("opening"),
+            sa.func.coalesce(trace_documents.c.n_messages, 0).label("n_messages"),
+            n_decided().label("n_decided"),
+        )
+        .outerjoin(queues, queues.c.name == queue_items.c.queue)
+        .outerjoin(
+            trace_documents,
+            sa.and_(
+                trace_documents.c.trace_id == queue_items.c.trace_id,
+                trace_documents.c.content_hash == queue_items.c.content_hash,
+            ),
+        )
+        .where(is_chosen(queue_items.c.item_id))
+    )
+    on_desk = (
+        sa.select(claims)
+        .where(is_chosen(claims.c.item_id), is_live(_AT))
+        .order_by(claims.c.item_id, claims.c.claimed_at)
+    )
+    against = (
+        sa.select(item_metrics)
+        .where(is_chosen(item_metrics.c.item_id))
+        .order_by(item_metrics.c.item_id, item_metrics.c.metric)
+    )
+    return shown, on_desk, against
+
+
+# Made once: to make a statement costs more than to run it; and a list of one more than the one.
+_OF_ONE = _reading(lambda item_id: item_id == sa.bindparam("item"))
+_OF_MANY = _reading(lambda item_id: item_id.in_(sa.bindparam("item_ids", expanding=True)))
 
 
 def list_items(ledger: Ledger, wanted: ItemFilter, limit: int = 50, offset: int = 0) -> ItemPage:
@@ -208,10 +217,12 @@ def _percent(probability: float) -> str:
 def _items(connection: sa.Connection, item_ids: Sequence[int]) -> dict[int, Item]:
     if not item_ids:
         return {}
-    these = {"item_ids": item_ids}
-    rows = connection.execute(_SHOWN, these).mappings()
-    on_desk = _by_item(connection.execute(_ON_DESK, these | {"at": now()}))
-    against = _by_item(connection.execute(_AGAINST, these))
+    one = len(item_ids) == 1
+    these: dict[str, object] = {"item": item_ids[0]} if one else {"item_ids": item_ids}
+    shown, who, what = _OF_ONE if one else _OF_MANY
+    rows = connection.execute(shown, these).mappings()
+    on_desk = _by_item(connection.execute(who, these | {"at": now()}))
+    against = _by_item(connection.execute(what, these))
     return {
         row["item_id"]: _item(row, on_desk[row["item_id"]], against[row["item_id"]]) for row in rows
     }

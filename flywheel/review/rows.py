@@ -26,22 +26,25 @@ Version = tuple[str, str]
 Items = Mapping[Version, Sequence[sa.Row[Any]]]
 
 # The statements are made once: to make them costs more than to run them.
-_TRACE_IDS: "sa.BindParameter[Sequence[str]]" = sa.bindparam("trace_ids", expanding=True)
-_LOCKED_ITEMS = (
-    sa.select(queue_items)
-    .where(queue_items.c.trace_id.in_(_TRACE_IDS))
-    .order_by(queue_items.c.item_id)
-    .with_for_update()
-)
+_LOCKED_ITEMS = sa.select(queue_items).order_by(queue_items.c.item_id).with_for_update()
 _STANDING = (
     sa.select(*decisions.c["kind", "trace_id", "content_hash", "reviewer", "perceived_error"])
     .where(
-        decisions.c.trace_id.in_(_TRACE_IDS),
-        decisions.c.kind.in_(("decide", "adjudicate", "decline")),
+        sa.or_(*(decisions.c.kind == kind for kind in ("decide", "adjudicate", "decline"))),
         not_undone(),
     )
     .order_by(decisions.c.decision_id)
 )
+_ONE: "sa.BindParameter[str]" = sa.bindparam("trace_id")
+_MANY: "sa.BindParameter[Sequence[str]]" = sa.bindparam("trace_ids", expanding=True)
+_LOCKED_ITEMS_OF = {
+    True: _LOCKED_ITEMS.where(queue_items.c.trace_id == _ONE),
+    False: _LOCKED_ITEMS.where(queue_items.c.trace_id.in_(_MANY)),
+}
+_STANDING_OF = {
+    True: _STANDING.where(decisions.c.trace_id == _ONE),
+    False: _STANDING.where(decisions.c.trace_id.in_(_MANY)),
+}
 
 
 @dataclass(slots=True)
@@ -124,7 +127,8 @@ def note(
 def lock_items(connection: sa.Connection, versions: Iterable[Version]) -> Items:
     """The items of these versions in every queue, locked where the ledger locks rows."""
     items: dict[Version, list[sa.Row[Any]]] = {version: [] for version in versions}
-    found = connection.execute(_LOCKED_ITEMS, {"trace_ids": _traces_of(items)})
+    is_one, traces = _traces_of(items)
+    found = connection.execute(_LOCKED_ITEMS_OF[is_one], traces)
     for row in found:
         if (row.trace_id, row.content_hash) in items:
             items[row.trace_id, row.content_hash].append(row)
@@ -133,7 +137,8 @@ def lock_items(connection: sa.Connection, versions: Iterable[Version]) -> Items:
 
 def standing_of(connection: sa.Connection, versions: Iterable[Version]) -> dict[Version, Standing]:
     """What stands of what people said of these versions."""
-    rows = connection.execute(_STANDING, {"trace_ids": _traces_of(versions)})
+    is_one, traces = _traces_of(versions)
+    rows = connection.execute(_STANDING_OF[is_one], traces)
     found: defaultdict[Version, Standing] = defaultdict(Standing)
     for kind, trace_id, content_hash, reviewer, perceived_error in rows:
         said = found[trace_id, content_hash]
@@ -166,8 +171,11 @@ def settle(connection: sa.Connection, items: Items, is_about_declining: bool = F
         connection.execute(claims.delete().where(claims.c.item_id.in_(ended)))
 
 
-def _traces_of(versions: Iterable[Version]) -> list[str]:
-    return sorted({trace_id for trace_id, _ in versions})
+def _traces_of(versions: Iterable[Version]) -> tuple[bool, dict[str, object]]:
+    """Whether it is one trace, and what it is bound to; a list of one costs more than the one."""
+    trace_ids = sorted({trace_id for trace_id, _ in versions})
+    is_one = len(trace_ids) == 1
+    return is_one, {"trace_id": trace_ids[0]} if is_one else {"trace_ids": trace_ids}
 
 
 def storable(text: str) -> str:
