@@ -77,7 +77,7 @@ def claim_next(
     conditions = matching(replace(wanted, status=None))
     with ledger.begin() as connection:
         said = {"reviewer": reviewer, "at": now()}
-        held = list(connection.scalars(_ON_DESK.where(*conditions), said))
+        held = list(connection.scalars(_narrowed(_ON_DESK, conditions), said))
         seen = [number for number, item_id in enumerate(held) if item_id in excluding]
         newer = held[seen[-1] + 1 :] if seen else held
         others = [item_id for item_id in held if item_id not in excluding]
@@ -156,7 +156,7 @@ def _take(
     passed: list[int],
 ) -> int | None:
     for statement in (_FOR_REVIEWER, _FOR_ANYBODY):
-        most_urgent = statement.where(*conditions)
+        most_urgent = _narrowed(statement, conditions)
         while True:
             item_id = connection.scalar(most_urgent, {**said, "passed": passed})
             if item_id is None:
@@ -166,6 +166,13 @@ def _take(
                 return int(item_id)
             passed.append(item_id)
     return None
+
+
+def _narrowed(
+    statement: "sa.Select[tuple[int]]", conditions: Sequence[Condition]
+) -> "sa.Select[tuple[int]]":
+    # A copy is compiled anew.
+    return statement.where(*conditions) if conditions else statement
 
 
 def _prolong(
