@@ -8,7 +8,7 @@ prolongs it.
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -24,6 +24,8 @@ from flywheel.queue.filters import (
 )
 from flywheel.store.ledger import Ledger, in_utc, now
 from flywheel.store.tables import claims, queue_items
+
+_Select = TypeVar("_Select", bound="sa.Select[Any]")
 
 # The statements are made once: to make them costs more than to run them.
 _REVIEWER: "sa.BindParameter[str]" = sa.bindparam("reviewer")
@@ -168,9 +170,7 @@ def _take(
     return None
 
 
-def _narrowed(
-    statement: "sa.Select[tuple[int]]", conditions: Sequence[Condition]
-) -> "sa.Select[tuple[int]]":
+def _narrowed(statement: _Select, conditions: Sequence[Condition]) -> _Select:
     # A copy is compiled anew.
     return statement.where(*conditions) if conditions else statement
 
