@@ -16,14 +16,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import sqlalchemy as sa
 
 from flywheel.quality import write_quality_report
-from flywheel.queue import ItemFilter, fill_queue, list_items
+from flywheel.queue import ItemFilter, Queue, fill_queue, list_items, set_queue
 from flywheel.records import Role
 from flywheel.review import comment, decide, decline, flag_sensitive
 from flywheel.settings import QueueSettings
 from flywheel.store import Project
-from flywheel.store.tables import queue_items
+from flywheel.store.tables import item_metrics, queue_items
 from flywheel.web.accounts import add_user
 from flywheel.web.invitations import new_link
 from flywheel.web.keys import new_key
@@ -98,17 +99,36 @@ def fill(project: Project, traces: Iterable[Mapping[str, object]]) -> None:
 
 
 def furnish(project: Project) -> None:
-    """Fill every page: items of each status, comments, a correction, and what quality shows."""
+    """Fill every page: items of each status, what the judge says, comments, quality.
+
+    The queue of the items shows the judge's word, and that of `look-07` does not.
+    """
     look = [chat(number, "look") for number in range(8)]
     look[5] = agent(5, "look")
     look[6]["messages"][1]["content"] = MARKDOWN * 12  # type: ignore[index]
-    fill(project, look)
     ledger = project.stores.ledger
-    twice = queue_items.c.trace_id == "look-01"
-    with ledger.begin() as connection:
-        connection.execute(queue_items.update().where(twice).values(reviewers_needed=2))
+    for queue in (Queue("review", is_blind=False), Queue("blind", is_blind=True)):
+        set_queue(ledger, queue, "ann")
+    fill(project, look)
     better = {"corrected_turn": 1, "corrected_text": "Booked for Friday.", "evidence_turn": 2}
-    decide(ledger, said("look-00", True, reason="The day was wrong.", **better))
+    number = decide(ledger, said("look-00", True, reason="The day was wrong.", **better))
+    known = {
+        "evidence_turn": 2,
+        "judge_reason": "The user says what is right: “No, I said Friday”.",
+        "judge_reason_code": "correction",
+        "similar": json.dumps([[str(number), 0.83]]),
+    }
+    with ledger.begin() as connection:
+        for where, values in (
+            (queue_items.c.app == "look", known),
+            (queue_items.c.trace_id == "look-01", {"reviewers_needed": 2}),
+            (queue_items.c.trace_id == "look-07", {"queue": "blind"}),
+        ):
+            connection.execute(queue_items.update().where(where).values(values))
+        slow = sa.select(queue_items.c.item_id, sa.literal("slow_answer")).where(
+            queue_items.c.trace_id == "look-04"
+        )
+        connection.execute(item_metrics.insert().from_select(["item_id", "metric"], slow))
     decide(ledger, said("look-01", True))
     decide(ledger, said("look-01", False, reviewer="bob"))
     decline(ledger, "look-02", "v1-look-02", "bob")
@@ -130,6 +150,7 @@ def addresses(project: Project) -> dict[str, str]:
         "queue, filtered": "/queue?status=&app=look",
         "queue, none": "/queue?app=nothing",
         "item": f"/items/{items['look-04']}",
+        "item, blind": f"/items/{items['look-07']}",
         "item, correcting": f"/items/{items['look-05']}?correct=1",
         "item, long": f"/items/{items['look-06']}",
         "item, sensitive": f"/items/{items['look-03']}",

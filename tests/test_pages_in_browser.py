@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 from flywheel.queue import ItemFilter, list_items
 from flywheel.review import standing_decisions
 from flywheel.store import open_project
-from flywheel.store.tables import decisions, queue_items
+from flywheel.store.tables import claims, decisions, queue_items
 from flywheel.web.invitations import ensure_first_admin_link
 from tests.browser import PHONE, browser, new_page
 from tests.served import (
@@ -47,6 +47,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterable[Server]:
     with serving(project) as running:
         yield running
     project.stores.ledger.close()
+
+
+@pytest.fixture(autouse=True)
+def _desks_are_empty(server: Server) -> Iterable[None]:
+    """What one test's reviewers hold is free for the next, as it would be some minutes later."""
+    yield
+    with server.project.stores.ledger.begin() as ledger:
+        ledger.execute(claims.delete())
 
 
 def verdicts_of(server: Server, reviewer: str) -> dict[str, tuple[bool, str]]:
@@ -142,6 +150,7 @@ def test_a_tool_call_in_the_middle_is_corrected(browser: Browser, server: Server
         page.keyboard.press("1")
         page.keyboard.press("Control+Enter")
         expect(page.get_by_text("Nothing waits for you")).to_be_visible()
+        assert has_decided(server, "tom", 1)
     (decision,) = [
         one.decision
         for one in standing_decisions(server.project.stores.ledger)
