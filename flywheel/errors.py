@@ -53,11 +53,13 @@ class BadInput(NeverWill):
 class NotFound(NeverWill):
     """Nothing carries this name."""
 
-    def __init__(self, kind: str, name: str, known: Sequence[str] = ()):
-        near = get_close_matches(name, known, n=1)
+    def __init__(self, kind: str, name: str, known: Sequence[str] | None = ()):
+        """Say what there is besides; `known` is None where that would help nobody."""
+        near = get_close_matches(name, known or (), n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         listing = f"; known: {', '.join(sorted(known)[:8])}" if known and not near else ""
-        super().__init__(f"there is no {kind} {name!r}{hint or listing or '; none exists yet'}")
+        nothing = "" if known is None else "; none exists yet"
+        super().__init__(f"there is no {kind} {name!r}{hint or listing or nothing}")
         self.kind = kind
         self.name = name
 

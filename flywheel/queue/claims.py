@@ -147,7 +147,7 @@ def lock_item(connection: sa.Connection, item_id: int) -> "sa.Row[Any]":
     known = item_id if 0 < item_id < 2**31 else 0
     item = connection.execute(_LOCKED, {"item": known}).first()
     if item is None:
-        raise NotFound("item", str(item_id))
+        raise NotFound("item", str(item_id), None)
     return item
 
 

@@ -144,7 +144,7 @@ def get_item(ledger: Ledger, item_id: int) -> Item:
     with ledger.read() as connection:
         found = _items(connection, [item_id] if 0 < item_id < 2**31 else [])
     if item_id not in found:
-        raise NotFound("item", str(item_id))
+        raise NotFound("item", str(item_id), None)
     return found[item_id]
 
 
@@ -153,7 +153,7 @@ def status_of(ledger: Ledger, item_id: int) -> ItemStatus:
     with ledger.read() as connection:
         status: ItemStatus | None = connection.scalar(_STATUS, {"item": item_id})
     if status is None:
-        raise NotFound("item", str(item_id))
+        raise NotFound("item", str(item_id), None)
     return status
 
 

@@ -17,6 +17,9 @@
   let diffTimer = 0;
   let shownAt = Date.now();
   let shownUrl = location.pathname + location.search;
+  const leafed = []; // pages that were left for the next item
+  const drafts = localStorage;
+  const saved = new Map(); // what was saved from this page, in case it is taken back
 
   const itemMain = () => $("main[data-item-id]");
   const itemId = () => itemMain()?.dataset.itemId;
@@ -117,7 +120,8 @@
     else await visit(next);
   }
 
-  // What is typed outlives a lost hold, a stopped server and a wrong key, as long as the tab does.
+  // What is typed outlives a lost hold, a stopped server, a wrong key and a closed tab, until it is
+  // saved or somebody signs out.
   const draftKey = () => `draft ${itemId()}`;
   const isOfEditor = (name) => name.startsWith("call_") || name.startsWith("corrected_");
 
@@ -125,12 +129,14 @@
     const form = $("#decide");
     if (!form) return;
     const said = [...new FormData(form)].filter(([name]) => name !== "csrf" && name !== "then");
-    sessionStorage.setItem(draftKey(), JSON.stringify(said));
+    drafts.setItem(draftKey(), JSON.stringify(said));
   }
 
   function restoreDraft() {
-    const kept = JSON.parse(sessionStorage.getItem(draftKey()) ?? "[]");
     const form = $("#decide");
+    const isDecided = $("#decide input[name=perceived_error][checked]");
+    const before = isDecided ? null : saved.get(draftKey());
+    const kept = JSON.parse(drafts.getItem(draftKey()) ?? before ?? "[]");
     if (!form) { showDraft(kept); return; }
     const said = Object.fromEntries(kept);
     const isSameAnswer = said.corrected_turn === form.elements.namedItem("corrected_turn")?.value;
@@ -185,12 +191,14 @@
       return;
     }
     if (!got.ok) { await visit(here); say(sentence(got.page)); return; }
-    sessionStorage.removeItem(draft);
+    saved.set(draft, drafts.getItem(draft) ?? "[]");
+    drafts.removeItem(draft);
     if (isAhead) say("Saved.");
     else { ahead = null; show(got.page, got.url); }
   }
 
   async function act(form) {
+    say("");
     await saving;
     const got = await fetchPage(form.action, { method: "POST", body: new FormData(form) });
     if (!got.ok) { say(sentence(got.page)); return; }
@@ -199,6 +207,7 @@
   }
 
   async function skip(form) {
+    say("");
     await saving;
     const main = itemMain();
     const got = await fetchPage(form.action, { method: "POST", body: new FormData(form) });
@@ -226,6 +235,7 @@
   document.addEventListener("submit", (event) => {
     const form = event.target;
     const how = form.dataset.live;
+    if (form.action.endsWith("/logout")) drafts.clear();
     if (!how) return;
     event.preventDefault();
     if (how === "decide") decide(form);
@@ -282,7 +292,7 @@
   const CODES = "123456";
   const keys = {
     y: () => choose("yes"),
-    n: () => { if (choose("no")) $("#decide").requestSubmit(); },
+    n: () => { if (choose("no")) saveAtOnce(); },
     e: () => openEditor(),
     E: () => editBefore(),
     s: () => $("#skip")?.requestSubmit(),
@@ -309,8 +319,14 @@
     const radio = $$("#decide input[name=reason_code][data-key]")[number];
     if (!radio) return;
     radio.checked = true;
+    saveAtOnce();
+  }
+
+  // Who is writing may not have come to the end.
+  function saveAtOnce() {
     const isWriting = $(".editor[open]") || $("#decide textarea[name=reason]").value.trim();
-    if (!isWriting) $("#decide").requestSubmit();
+    if (isWriting) { keepDraft(); say("Ctrl + Enter saves it, with what you wrote."); }
+    else $("#decide").requestSubmit();
   }
 
   function openEditor() {
@@ -342,9 +358,15 @@
   async function follow(selector) {
     const link = $(selector);
     if (!link) return;
+    say("");
     await saving;
-    if (selector === "#next") await goOn(link.href);
-    else { ahead = null; await visit(link.href); }
+    if (selector === "#next") {
+      leafed.push(location.pathname + location.search);
+      await goOn(link.href);
+    } else {
+      ahead = null;
+      await visit(leafed.pop() ?? link.href);
+    }
   }
 
   document.addEventListener("keydown", (event) => {
