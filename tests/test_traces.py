@@ -502,9 +502,10 @@ HOSTILE = [
 
 
 def test_hostile_text_survives_byte_for_byte(stores: Stores, tmp_path: Path) -> None:
+    names = [text[:40].replace("\0", "") for text in HOSTILE]
     rows = [
-        trace(f"{number}{text[:40]}", text, text, text, app=text[:40], user_id=text[:40])
-        for number, text in enumerate(HOSTILE)
+        trace(f"{number}{name}", text, text, text, app=name, user_id=name)
+        for number, (name, text) in enumerate(zip(names, HOSTILE, strict=True))
     ]
     report = import_file(stores, write_lines(tmp_path / "f", rows))
     assert (report.new, report.rejected) == (len(HOSTILE), [])
@@ -512,7 +513,10 @@ def test_hostile_text_survives_byte_for_byte(stores: Stores, tmp_path: Path) -> 
         stores,
         "select t.trace_id, t.app, t.user_id, m.content from traces as t"
         " join messages as m using (trace_id, content_hash) where position = 2 order by line_no",
-    ) == [(f"{n}{text[:40]}", text[:40], text[:40], text) for n, text in enumerate(HOSTILE)]
+    ) == [
+        (f"{number}{name}", name, name, text)
+        for number, (name, text) in enumerate(zip(names, HOSTILE, strict=True))
+    ]
 
 
 def test_sql_and_records_agree_on_who_is_eligible(stores: Stores, tmp_path: Path) -> None:
