@@ -40,6 +40,10 @@ _IS_IT = queue_items.c.item_id == sa.bindparam("item")
 _LOCKED = sa.select(queue_items).where(_IS_IT).with_for_update()
 _WITH_ROOM = sa.select(queue_items.c.item_id).where(_IS_IT, _HAS_ROOM)
 _MAY_GO_ON = queue_items.c.status == "pending", ~has_said(_REVIEWER, "decide", "skip")
+_OVER = claims.delete().where(
+    claims.c.item_id == sa.bindparam("item"), claims.c.claimed_until <= _AT
+)
+_ENTERED = claims.insert()
 # What the reviewer has and may go on with, the oldest first.
 _ON_DESK = (
     sa.select(claims.c.item_id)
@@ -190,10 +194,9 @@ def _enter(connection: sa.Connection, item_id: int, reviewer: str, lease_s: floa
     """Write a claim in place of those on the item that are over; until when it counts."""
     begun = now()
     until = begun + timedelta(seconds=lease_s)
-    is_over = claims.c.claimed_until <= begun
-    connection.execute(claims.delete().where(claims.c.item_id == item_id, is_over))
+    connection.execute(_OVER, {"item": item_id, "at": begun})
     row = {"item_id": item_id, "reviewer": reviewer, "claimed_at": begun, "claimed_until": until}
-    connection.execute(claims.insert(), row)
+    connection.execute(_ENTERED, row)
     return until
 
 

@@ -45,6 +45,15 @@ _STANDING_OF = {
     True: _STANDING.where(decisions.c.trace_id == _ONE),
     False: _STANDING.where(decisions.c.trace_id.in_(_MANY)),
 }
+_APPENDED = decisions.insert().returning(decisions.c.decision_id, sort_by_parameter_order=True)
+_THESE: "sa.BindParameter[Sequence[int]]" = sa.bindparam("these", expanding=True)
+_ENDED = claims.delete().where(claims.c.item_id.in_(_THESE))
+_RELEASED = _ENDED.where(claims.c.reviewer == sa.bindparam("by"))
+_SETTLED = (
+    queue_items.update()
+    .where(queue_items.c.item_id.in_(_THESE))
+    .values(status=sa.bindparam("outcome"))
+)
 
 
 @dataclass(slots=True)
@@ -93,8 +102,7 @@ def append(
         if decision.draw_probability is None and drawn:
             row["draw_probability"] = max(item.draw_probability for item in drawn)
         rows.append(row)
-    appended = decisions.insert().returning(decisions.c.decision_id, sort_by_parameter_order=True)
-    decision_ids = connection.scalars(appended, rows).all()
+    decision_ids = connection.scalars(_APPENDED, rows).all()
     _release(connection, [decision for decision, _ in made], items)
     settle(connection, items)
     return [int(decision_id) for decision_id in decision_ids]
@@ -165,10 +173,9 @@ def settle(connection: sa.Connection, items: Items, is_about_declining: bool = F
             if status != "pending":
                 ended.append(item.item_id)
     for status, item_ids in changed.items():
-        these = queue_items.c.item_id.in_(item_ids)
-        connection.execute(queue_items.update().where(these).values(status=status))
+        connection.execute(_SETTLED, {"these": item_ids, "outcome": status})
     if ended:
-        connection.execute(claims.delete().where(claims.c.item_id.in_(ended)))
+        connection.execute(_ENDED, {"these": ended})
 
 
 def _traces_of(versions: Iterable[Version]) -> tuple[bool, dict[str, object]]:
@@ -205,5 +212,4 @@ def _release(connection: sa.Connection, made: Iterable[Decision], items: Items) 
         of_version = items[decision.trace_id, decision.content_hash]
         decided[decision.reviewer] |= {item.item_id for item in of_version}
     for reviewer, item_ids in decided.items():
-        theirs = sa.and_(claims.c.reviewer == reviewer, claims.c.item_id.in_(sorted(item_ids)))
-        connection.execute(claims.delete().where(theirs))
+        connection.execute(_RELEASED, {"these": sorted(item_ids), "by": reviewer})

@@ -23,6 +23,8 @@ BUSY_TIMEOUT_MS = 30_000
 # Execution option of a transaction that is not begun as a writer.
 _READS_ONLY = "flywheel_reads_only"
 
+_ENTRY = tables.audit_log.insert()
+
 
 class Ledger:
     """Transactions on the ledger; its tables are brought up to date on first use."""
@@ -138,12 +140,11 @@ def record_action(
     connection: sa.Connection, actor: str, action: str, subject: str, **detail: object
 ) -> None:
     """Add an entry to the audit log, in the caller's transaction."""
-    connection.execute(
-        tables.audit_log.insert().values(
-            happened_at=now(),
-            actor=actor,
-            action=action,
-            subject=subject,
-            detail=json.dumps(detail, sort_keys=True, default=str),
-        )
-    )
+    entry = {
+        "happened_at": now(),
+        "actor": actor,
+        "action": action,
+        "subject": subject,
+        "detail": json.dumps(detail, sort_keys=True, default=str),
+    }
+    connection.execute(_ENTRY, entry)
