@@ -49,6 +49,11 @@ OPENING_CHARACTERS = 160
 # Keys in one statement, well below SQLite's limit on variables.
 _KEYS = 500
 
+_PLACE = sa.select(*trace_documents.c["artifact", "byte_offset", "byte_length"]).where(
+    trace_documents.c.trace_id == sa.bindparam("trace"),
+    trace_documents.c.content_hash == sa.bindparam("hash"),
+)
+
 Version: TypeAlias = tuple[str, str]
 # Offset and length in bytes, position of the first message, number of messages.
 _Page: TypeAlias = tuple[int, int, int, int]
@@ -150,12 +155,8 @@ def open_document(stores: Stores, trace_id: str, content_hash: str) -> Document:
 
     Raises NotFound where it is not published, BadArtifact where its header is damaged.
     """
-    table = trace_documents.c
-    wanted = sa.select(table.artifact, table.byte_offset, table.byte_length).where(
-        table.trace_id == trace_id, table.content_hash == content_hash
-    )
     with stores.ledger.read() as ledger:
-        row = ledger.execute(wanted).one_or_none()
+        row = ledger.execute(_PLACE, {"trace": trace_id, "hash": content_hash}).one_or_none()
     if row is None:
         raise NotFound("published trace", trace_id)
     path = stores.artifacts.path(KIND, row.artifact)

@@ -17,6 +17,16 @@ from flywheel.web.accounts import User, get_user, hash_of, user_of
 
 MARK = "fw_"
 PREFIX_LENGTH = 12
+# Every request of a program asks this, and to make a statement costs more than to run it.
+_USER_OF_KEY = (
+    sa.select(users)
+    .join(api_keys, api_keys.c.name == users.c.name)
+    .where(
+        api_keys.c.key_hash == sa.bindparam("kept"),
+        api_keys.c.revoked_at.is_(None),
+        users.c.is_active,
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +87,6 @@ def revoke_key(ledger: Ledger, prefix: str, actor: str) -> None:
 
 def user_of_key(ledger: Ledger, key: str) -> User | None:
     """The user whom a key acts as; None where it is no key, or no longer."""
-    found = (
-        sa.select(users)
-        .join(api_keys, api_keys.c.name == users.c.name)
-        .where(
-            api_keys.c.key_hash == hash_of(key), api_keys.c.revoked_at.is_(None), users.c.is_active
-        )
-    )
     with ledger.read() as connection:
-        row = connection.execute(found).first()
+        row = connection.execute(_USER_OF_KEY, {"kept": hash_of(key)}).first()
     return None if row is None else user_of(row)
