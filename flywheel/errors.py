@@ -7,6 +7,7 @@ FlywheelError
     ├── BadSetting      flywheel.toml or FLYWHEEL_*
     ├── BadInput        a file or a row from outside
     ├── NotFound        an id or an alias that nothing carries
+    ├── AddsNothing     a training that would give what there is already
     ├── NotEnough       too few labels, corrections or positives for what was asked
     ├── Refused         a promotion that the gate has not passed, a rollback to nothing
     ├── BadMetric       a metric file that is no single locked-down SELECT
@@ -73,6 +74,10 @@ class NotEnough(NeverWill):
         self.need = need
 
 
+class AddsNothing(NeverWill):
+    """What was asked would change nothing: there is no new evidence, or it taught nothing."""
+
+
 class Refused(NeverWill):
     """What was asked is possible and not allowed, such as a promotion without a passing gate."""
 
@@ -89,10 +94,12 @@ class BadMetric(NeverWill):
 class Leak(NeverWill):
     """The same conversation stands on both sides of a split."""
 
-    def __init__(self, groups: Sequence[str], sides: tuple[str, str]):
+    def __init__(
+        self, groups: Sequence[str], sides: tuple[str, str], so: str = "nothing was trained"
+    ):
         super().__init__(
             f"{len(groups)} sessions stand in both {sides[0]} and {sides[1]}, "
-            f"such as {', '.join(sorted(groups)[:3])}; nothing was trained"
+            f"such as {', '.join(sorted(groups)[:3])}; {so}"
         )
         self.groups = list(groups)
 

@@ -10,7 +10,8 @@ decision    what a person said of a trace; never changed, undone by a later one
 correction  the better answer that a person wrote
 label       what all the decisions on a trace amount to
 split       train, validation, calibration or holdout, fixed for ever
-champion    the judge in use; a challenger may replace it through the gate
+champion    the version in use of a target; a challenger may replace it through the gate
+target      what is retrained: the judge, one of some applications, or an application's model
 """
 
 import hashlib
@@ -42,12 +43,28 @@ ERROR_CODES: frozenset[ReasonCode] = frozenset(REASON_CODES[:6])
 # A request to clarify is no error unless it challenges the answer before it, so it goes with both.
 ONLY_WITH_ERROR: frozenset[ReasonCode] = ERROR_CODES - {"clarification_request"}
 
-Tier = Literal["lexical", "frozen", "lora"]
-TIERS: tuple[Tier, ...] = ("lexical", "frozen", "lora")
+Tier = Literal["lexical", "frozen", "lora", "generative"]
+TIERS: tuple[Tier, ...] = ("lexical", "frozen", "lora", "generative")
+# Those that are fitted on labels and saved as one judge.
+FITTED_TIERS: tuple[Tier, ...] = ("lexical", "frozen", "lora")
+
+# What is retrained without any setting: the judge of all applications, under this name.
+JUDGE_TARGET = "judge"
+TargetKind = Literal["judge", "chat-judge", "app"]
+# How a causal model learns from failures: not at all, unmarked, marked good or bad, marked by grade
+# (2402.11651), or as pairs.
+Arm = Literal["vanilla", "nut", "nat", "nat-k", "dpo", "kto"]
 
 Split = Literal["train", "validation", "calibration", "holdout"]
 QueueReason = Literal[
-    "low_score", "uncertain", "disputed", "random_audit", "complaint", "review_due"
+    "low_score",
+    "uncertain",
+    "disputed",
+    "random_audit",
+    "complaint",
+    "review_due",
+    "panel_audit",
+    "picked",
 ]
 ItemStatus = Literal["pending", "disputed", "complete", "declined"]
 # `decide` is a vote, `adjudicate` settles a dispute; the others decide nothing.
@@ -127,6 +144,8 @@ class Verdict:
 
     `probability` of a perceived error is in [0, 1]; `logit` is the judge's own, before any
     calibration; `evidence_turn` is the position of the message that the reason quotes.
+    `is_decided` says whether the tier is past its certified threshold, and so the last to be asked;
+    None where nothing is certified. What was paid is in `cost_usd` and tokens, 0 without a bill.
     """
 
     trace_id: str
@@ -139,6 +158,11 @@ class Verdict:
     evidence_turn: int | None
     tier: Tier
     few_shot_ids: tuple[str, ...] = ()
+    is_decided: bool | None = None
+    cost_usd: float = 0.0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    latency_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +192,10 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class LabelledConversation:
-    """A conversation with what people said of it."""
+    """A conversation with what people said of it; or a panel of judges, where they said nothing.
+
+    What is not `is_by_people` teaches, and measures nothing.
+    """
 
     conversation: Conversation
     perceived_error: bool
@@ -176,6 +203,9 @@ class LabelledConversation:
     weight: float = 1.0
     reason_code: ReasonCode | None = None
     evidence_turn: int | None = None
+    is_by_people: bool = True
+    reason: str = ""
+    started_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

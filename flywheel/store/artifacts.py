@@ -48,6 +48,16 @@ class Artifacts:
             raise NotFound(f"{kind} artifact", name)
         return path
 
+    def whole(self, kind: str, name: str) -> Path:
+        """Where a file stands that is named by its bytes, which have been looked at.
+
+        Raises NotFound, and BadArtifact where they do not have the hash in its name.
+        """
+        path = self.path(kind, name)
+        if sha256_of(path) != path.stem:
+            raise BadArtifact(_damaged(path))
+        return path
+
     def put_compressed(self, kind: str, source: Path) -> str:
         """Store a copy of `source`, compressed, under the hash of its plain bytes; its name.
 
@@ -66,9 +76,9 @@ class Artifacts:
                 while block := plain.read(_BLOCK):
                     plain_hash.update(block)
                     writer.write(block)
+            # Also where it stands already: that one may be damaged.
             name = f"{plain_hash.hexdigest()}.zst"
-            if not (folder / name).exists():
-                _publish(path, folder / name)
+            _publish(path, folder / name)
         return name
 
     @contextmanager
@@ -87,9 +97,7 @@ class Artifacts:
             except zstandard.ZstdError:
                 is_whole = False
             if not is_whole:
-                raise BadArtifact(
-                    f"{packed} is damaged: its content has another hash than its name"
-                )
+                raise BadArtifact(_damaged(packed))
             yield path
 
     @contextmanager
@@ -137,6 +145,12 @@ class NewFile:
     def __init__(self, path: Path):
         self.path = path
         self.name = ""
+
+
+def _damaged(path: Path) -> str:
+    return (
+        f"{path} is damaged: its content has another hash than its name; put it back from a backup"
+    )
 
 
 def _sync_file(path: Path) -> None:

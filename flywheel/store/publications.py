@@ -4,11 +4,12 @@ Bytes in, the same bytes out in another process; the one idea is that a reader s
 new, whole, and never waits.
 """
 
+import hashlib
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from flywheel.errors import NotFound
+from flywheel.errors import BadArtifact, NotFound
 from flywheel.store.ledger import now
 from flywheel.store.tables import publications
 
@@ -44,12 +45,16 @@ def published(stores: "Stores", name: str) -> str | None:
 def read_published(stores: "Stores", name: str) -> bytes | None:
     """What is in force under this name; None where nothing was published yet.
 
-    Raises NotFound where the artifact is gone.
+    Raises NotFound where the artifact is gone, and BadArtifact where it is damaged.
     """
     artifact = published(stores, name)
     while artifact is not None:
         try:
-            return stores.artifacts.path(name, artifact).read_bytes()
+            path = stores.artifacts.path(name, artifact)
+            content = path.read_bytes()
+            if hashlib.sha256(content).hexdigest() != path.stem:
+                raise BadArtifact(f"{path} is damaged; what made it makes it again when it runs")
+            return content
         except (NotFound, FileNotFoundError):
             # Replaced between the two looks.
             newer = published(stores, name)

@@ -8,15 +8,17 @@ closed in turn.
 
 import fcntl
 import os
+import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
 from flywheel.errors import WarehouseBusy
+from flywheel.store.artifacts import sync_folder
 from flywheel.store.queries import query, schema_files
 
 Value = object
@@ -92,31 +94,103 @@ class Warehouse:
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self._alone():
-            raw = duckdb.connect(
-                str(self.path),
-                config={
-                    "memory_limit": f"{self.memory_limit_gb}GB",
-                    "threads": str(self.threads),
-                },
-            )
+            raw = duckdb.connect(str(self.path), config=self._config())
             try:
                 raw.execute("set TimeZone = 'UTC'")
                 # DuckDB takes a spawned process for a person's shell, and stdout is for data.
                 raw.execute("set enable_progress_bar = false")
-                _migrate(raw)
+                migrate(raw)
                 yield Connection(raw)
             finally:
                 raw.close()
+
+    def read(self) -> AbstractContextManager[Connection]:
+        """The warehouse for a block that only reads; of a file, as `open`."""
+        return self.open()
+
+    def write(self, work: Callable[[Connection], None], turns: Iterable[str]) -> None:
+        """Run `work` in a transaction; of a file, `turns` are all one.
+
+        It may be run again where it loses to another: it does nothing but by its connection.
+        """
+        with self.open() as connection, connection.transaction():
+            work(connection)
 
     def publish(self, target: Path) -> None:
         """Put a copy at `target` for other readers, whole or not at all."""
         scratch = target.with_name(f".{target.name}.new")
         scratch.unlink(missing_ok=True)
         with self.open() as connection:
-            connection.raw.execute(f"attach {_literal(scratch)} as published")
-            connection.raw.execute("copy from database warehouse to published")
+            connection.raw.execute(f"attach {literal(scratch)} as published")
+            (own,) = connection.raw.execute("select current_database()").fetchone() or ("",)
+            connection.raw.execute(f'copy from database "{own}" to published')
             connection.raw.execute("detach published")
         os.replace(scratch, target)
+
+    def rewrite(self) -> None:
+        """Copy every row into a new file that takes this one's place: what was deleted is gone.
+
+        Whoever is killed meanwhile leaves the old file. What a rebuild has set aside is removed.
+        """
+        scratch = self.path.with_name(f".{self.path.name}.new")
+        with self._alone():
+            scratch.unlink(missing_ok=True)
+            with_write_ahead_log = self.path.with_name(self.path.name + ".wal")
+            with duckdb.connect(str(self.path), config=self._config()) as raw:
+                raw.execute("set enable_progress_bar = false")
+                raw.execute(f"attach {literal(scratch)} as rewritten")
+                (own,) = raw.execute("select current_database()").fetchone() or ("",)
+                raw.execute(f'copy from database "{own}" to rewritten')
+                raw.execute("detach rewritten")
+            with scratch.open("rb") as file:
+                os.fsync(file.fileno())
+            os.replace(scratch, self.path)
+            with_write_ahead_log.unlink(missing_ok=True)
+            self.set_aside_path.unlink(missing_ok=True)
+            sync_folder(self.path.parent)
+
+    @contextmanager
+    def copied(self, target: Path) -> Iterator[bool]:
+        """A copy of the file at `target`; nobody else comes in until the block ends.
+
+        False where there is no warehouse yet.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self._alone():
+            is_there = self.path.exists()
+            if is_there:
+                # What a killed process has left in the log comes into the file.
+                duckdb.connect(str(self.path), config=self._config()).close()
+                shutil.copyfile(self.path, target)
+            yield is_there
+
+    remedy = "move it away and run `flywheel warehouse rebuild`"
+
+    def is_there(self) -> bool:
+        """Whether something has been stored; looking makes nothing."""
+        return self.path.exists()
+
+    def patient(self, seconds: float) -> "Warehouse":
+        """The same one, waiting no longer for another process."""
+        return Warehouse(self.path, seconds, self.memory_limit_gb, self.threads)
+
+    @property
+    def place(self) -> str:
+        """Where it is, for people."""
+        return str(self.path)
+
+    @property
+    def newest_schema(self) -> int:
+        """The schema that this version brings a warehouse to."""
+        return int(schema_files()[-1].name.split("_")[0])
+
+    @property
+    def set_aside_path(self) -> Path:
+        """Where a rebuild leaves the file of before."""
+        return self.path.with_name(f"{self.path.stem}.before-rebuild{self.path.suffix}")
+
+    def _config(self) -> dict[str, str | bool | int | float | list[str]]:
+        return {"memory_limit": f"{self.memory_limit_gb}GB", "threads": str(self.threads)}
 
     def set_aside(self) -> Path | None:
         """Rename the file so that the next opening starts anew; where it went, if there was one."""
@@ -124,10 +198,9 @@ class Warehouse:
             if not self.path.exists():
                 return None
             with_write_ahead_log = self.path.with_name(self.path.name + ".wal")
-            aside = self.path.with_name(f"{self.path.stem}.before-rebuild{self.path.suffix}")
-            os.replace(self.path, aside)
+            os.replace(self.path, self.set_aside_path)
             with_write_ahead_log.unlink(missing_ok=True)
-            return aside
+            return self.set_aside_path
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -146,7 +219,8 @@ class Warehouse:
             yield
 
 
-def _migrate(raw: duckdb.DuckDBPyConnection) -> None:
+def migrate(raw: duckdb.DuckDBPyConnection) -> None:
+    """Bring the schema of an open warehouse up to date, a transaction a file."""
     raw.execute(query("schema/schema_version"))
     row = raw.execute("select coalesce(max(version), 0) from schema_version").fetchone()
     present = int(row[0]) if row else 0
@@ -160,5 +234,6 @@ def _migrate(raw: duckdb.DuckDBPyConnection) -> None:
         raw.execute("commit")
 
 
-def _literal(path: Path) -> str:
-    return "'" + str(path).replace("'", "''") + "'"
+def literal(text: Path | str) -> str:
+    """A string of SQL, for where no parameter can stand."""
+    return "'" + str(text).replace("'", "''") + "'"
