@@ -4,59 +4,67 @@ Versions of traces in, packs of them out, and rows of the ledger that say where 
 idea is a page: a document's messages lie in pages that are compressed each by itself, so that to
 show some messages of 30,000 only theirs are read.
 
-A pack is one artifact: zstd frames, one after the other. Each document is its pages, then a header
-frame with what is known of the trace and where its pages lie; the ledger points to the header.
+A pack is one artifact: zstd frames, one after the other. Each document is its pages of messages
+and, where it came as spans, of these, then a header frame with what is known of the trace and where
+its pages lie; the ledger points to the header. A small document, as most are, is a header alone,
+which holds the rows.
 """
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime
 from itertools import groupby
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import pyarrow as pa
 import sqlalchemy as sa
-import zstandard
-from sqlalchemy.dialects import postgresql, sqlite
 
 from flywheel.errors import BadArtifact, NotFound
 from flywheel.records import split_of
 from flywheel.safety import visible
 from flywheel.store import Stores
-from flywheel.store.ledger import Ledger
 from flywheel.store.tables import trace_documents
+from flywheel.traces.frames import PAGE_ROWS, Row, Rows, read_frame, write_frame, write_rows
+from flywheel.traces.published import Version, announce, unpublished
+from flywheel.traces.span_pages import (
+    OUTLINE_ROWS,
+    DocumentSpan,
+    length_of,
+    outline_of,
+    read_outline,
+    read_spans,
+    value_of,
+)
+from flywheel.traces.spans.rows import StoredSpan
 from flywheel.traces.tool_calls import ToolCall, tool_calls_of
 
 __all__ = [
     "Document",
     "DocumentHeader",
+    "DocumentSpan",
     "Message",
     "ToolCall",
+    "Version",
     "open_document",
     "publish_documents",
     "tool_calls_of",
 ]
 
 KIND = "documents"
-# A page is what a screen shows, and small enough to be read at once; one message may be longer.
-PAGE_MESSAGES = 50
-PAGE_CHARACTERS = 256_000
 # Text that is in memory at once, unless one trace is longer.
 BATCH_BYTES = 32_000_000
 OPENING_CHARACTERS = 160
-# Keys in one statement, well below SQLite's limit on variables.
-_KEYS = 500
+# A document of no more than this is read at once, as a page of a longer one is.
+SMALL_CHARACTERS = 64_000
 
 _PLACE = sa.select(*trace_documents.c["artifact", "byte_offset", "byte_length"]).where(
     trace_documents.c.trace_id == sa.bindparam("trace"),
     trace_documents.c.content_hash == sa.bindparam("hash"),
 )
 
-Version: TypeAlias = tuple[str, str]
-# Offset and length in bytes, position of the first message, number of messages.
-_Page: TypeAlias = tuple[int, int, int, int]
 _Row: TypeAlias = Mapping[str, object]
 
 
@@ -83,6 +91,9 @@ class DocumentHeader:
     metadata: str
 
 
+_NAMES = tuple(field.name for field in fields(DocumentHeader))
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """A message as it was; `position` counts all messages of the trace from 0."""
@@ -97,12 +108,17 @@ class Message:
 
 
 class Document:
-    """One version of a trace: its header, and its messages as far as they are asked for."""
+    """One version of a trace: its header, and its messages and spans as far as they are asked for.
 
-    def __init__(self, path: Path, header: DocumentHeader, pages: Sequence[_Page]):
+    `n_spans` is 0 for a trace that did not come as spans, or whose document is an old one.
+    """
+
+    def __init__(self, header: DocumentHeader, messages: Rows, outline: Rows, values: Rows):
         self.header = header
-        self._path = path
-        self._pages = pages
+        self.n_spans = len(outline)
+        self._messages = messages
+        self._outline = outline
+        self._values = values
 
     def message(self, position: int) -> Message:
         """The message at a position; raises NotFound where the trace has none there."""
@@ -116,14 +132,22 @@ class Document:
 
         Raises BadArtifact where one of these pages is damaged.
         """
-        end = first + count
-        found: list[Message] = []
-        with self._path.open("rb") as pack:
-            for offset, length, start, n_messages in self._pages:
-                if start < end and start + n_messages > first:
-                    page = json.loads(_read_frame(pack, offset, length))
-                    found += [_message(start + i, *row) for i, row in enumerate(page)]
-        return [message for message in found if first <= message.position < end]
+        rows = self._messages.between(first, first + count)
+        return [_message(place, *row) for place, row in rows]  # type: ignore[arg-type]
+
+    def outline(self) -> list[DocumentSpan]:
+        """All spans in the order in which they began, without what went in and out of them.
+
+        Cheap for a tree of any size; raises BadArtifact where a page is damaged.
+        """
+        return read_outline(self._outline)
+
+    def spans(self, first: int = 0, count: float = math.inf) -> list[DocumentSpan]:
+        """At most `count` spans from the position `first` on, with what went in and out of them.
+
+        Reads only the pages they are on; raises BadArtifact where one of these is damaged.
+        """
+        return read_spans(self._outline, self._values, first, first + count)
 
 
 def publish_documents(stores: Stores, versions: Iterable[Version]) -> int:
@@ -132,10 +156,10 @@ def publish_documents(stores: Stores, versions: Iterable[Version]) -> int:
     Versions that the warehouse does not have are left out. All of a call go into one pack, which
     stands before the ledger speaks of it.
     """
-    missing = _unpublished(stores.ledger, versions)
+    missing = unpublished(stores.ledger, versions)
     if not missing:
         return 0
-    with stores.warehouse.open() as connection, connection.given(wanted=_table(missing)):
+    with stores.warehouse.read() as connection, connection.given(wanted=_table(missing)):
         known = connection.rows("traces/documents_wanted")
     if not known:
         return 0
@@ -146,8 +170,8 @@ def publish_documents(stores: Stores, versions: Iterable[Version]) -> int:
     ):
         for batch in _batches(known):
             for of_trace, messages in _read_batch(stores, batch):
-                rows.append(_write_document(pack, of_trace, messages))
-    return _announce(stores.ledger, [row | {"artifact": file.name} for row in rows])
+                rows.append(write_document(pack, of_trace, messages))
+    return announce(stores.ledger, rows, file.name)
 
 
 def open_document(stores: Stores, trace_id: str, content_hash: str) -> Document:
@@ -161,22 +185,19 @@ def open_document(stores: Stores, trace_id: str, content_hash: str) -> Document:
         raise NotFound("published trace", trace_id)
     path = stores.artifacts.path(KIND, row.artifact)
     with path.open("rb") as pack:
-        header, pages = json.loads(_read_frame(pack, row.byte_offset, row.byte_length))
+        header, *parts = json.loads(read_frame(pack, row.byte_offset, row.byte_length))
     if (header["trace_id"], header["content_hash"]) != (trace_id, content_hash):
         raise BadArtifact(f"{path} holds another trace where {trace_id!r} should be")
-    return Document(path, _header(header), pages)
+    return Document(_header(header), *_rows_in(path, parts))
 
 
-def _unpublished(ledger: Ledger, versions: Iterable[Version]) -> list[Version]:
-    wanted = sorted(set(versions))
-    trace_ids = sorted({trace_id for trace_id, _ in wanted})
-    table, published = trace_documents.c, set()
-    with ledger.read() as connection:
-        for start in range(0, len(trace_ids), _KEYS):
-            chunk = trace_ids[start : start + _KEYS]
-            found = sa.select(table.trace_id, table.content_hash).where(table.trace_id.in_(chunk))
-            published |= {tuple(row) for row in connection.execute(found)}
-    return [version for version in wanted if version not in published]
+def _rows_in(path: Path, parts: Sequence[Any]) -> list[Rows]:
+    """Messages, outline and values of the spans, by what stands behind a header."""
+    if isinstance(parts[0], dict):
+        return [Rows(path, held=parts[0][name]) for name in ("messages", "outline", "values")]
+    # Packs of an earlier release have no spans.
+    pages, (outline, values) = parts[0], parts[1] if len(parts) > 1 else ((), ())
+    return [Rows(path, one) for one in (pages, outline, values)]
 
 
 def _batches(known: Iterable[tuple[object, ...]]) -> Iterator[list[Version]]:
@@ -194,7 +215,7 @@ def _batches(known: Iterable[tuple[object, ...]]) -> Iterator[list[Version]]:
 
 def _read_batch(stores: Stores, batch: Sequence[Version]) -> Iterator[tuple[_Row, list[_Row]]]:
     """Each version with its messages; the warehouse is closed before the first is handed out."""
-    with stores.warehouse.open() as connection, connection.given(wanted=_table(batch)):
+    with stores.warehouse.read() as connection, connection.given(wanted=_table(batch)):
         headers = connection.table("traces/documents_headers").to_pylist()
         messages = connection.table("traces/documents_messages")
     of_version = {
@@ -218,85 +239,56 @@ def _table(versions: Sequence[Version]) -> pa.Table:
     )
 
 
-def _write_document(pack: BinaryIO, row: _Row, messages: Sequence[_Row]) -> dict[str, object]:
+def write_document(
+    pack: BinaryIO, row: _Row, messages: Sequence[_Row], spans: Sequence[StoredSpan] = ()
+) -> dict[str, object]:
     """Append the pages and the header; what the ledger keeps of it, without the pack's name."""
-    pages: list[_Page] = []
-    for first, page in _paged(messages):
-        texts = [
-            [m["role"], m["content"], m["tool_calls"], m["tool_call_id"], m["name"]] for m in page
-        ]
-        pages.append((*_write_frame(pack, texts), first, len(page)))
-    header = _header(
-        {
-            **row,
-            "split": split_of(str(row["session_id"]), _text(row["user_id"])),
-            "n_messages": len(messages),
-            "metadata": row["metadata"] or "{}",
-        }
-    )
-    offset, length = _write_frame(pack, [asdict(header), pages])
+    made = {
+        **row,
+        "split": split_of(str(row["session_id"]), _text(row["user_id"])),
+        "n_messages": len(messages),
+        "metadata": row["metadata"] or "{}",
+    }
+    known = {name: made[name] for name in _NAMES}
+    offset, length = write_frame(pack, [known, *_write_parts(pack, messages, spans)])
     kept = ("trace_id", "content_hash", "app", "day", "session_id", "split", "n_messages")
-    return {name: getattr(header, name) for name in kept} | {
+    return {name: known[name] for name in kept} | {
         "opening": _opening(messages),
         "byte_offset": offset,
         "byte_length": length,
     }
 
 
-def _paged(messages: Sequence[_Row]) -> Iterator[tuple[int, Sequence[_Row]]]:
-    """The messages page by page, each with the position of its first."""
-    first, n_characters = 0, 0
-    for position, message in enumerate(messages):
-        more = len(str(message["content"])) + len(str(message["tool_calls"] or ""))
-        is_full = position - first == PAGE_MESSAGES or n_characters + more > PAGE_CHARACTERS
-        if is_full and position > first:
-            yield first, messages[first:position]
-            first, n_characters = position, 0
-        n_characters += more
-    if messages:
-        yield first, messages[first:]
+def _write_parts(
+    pack: BinaryIO, messages: Sequence[_Row], spans: Sequence[StoredSpan]
+) -> list[object]:
+    """What stands behind a header: the rows, or, where these are many or long, their pages."""
+    said: list[Row] = [
+        [m["role"], m["content"], m["tool_calls"], m["tool_call_id"], m["name"]] for m in messages
+    ]
+    outline, values = [outline_of(span) for span in spans], [value_of(span) for span in spans]
+    n_characters = sum(map(_length, said)) + sum(map(length_of, values))
+    if n_characters <= SMALL_CHARACTERS and max(len(said), len(spans)) <= PAGE_ROWS:
+        return [{"messages": said, "outline": outline, "values": values}]
+    pages = write_rows(pack, said, _length)
+    if not spans:
+        return [pages]
+    outline_pages = write_rows(pack, outline, lambda _: 0, OUTLINE_ROWS)
+    return [pages, [outline_pages, write_rows(pack, values, length_of)]]
 
 
-def _write_frame(pack: BinaryIO, content: object) -> tuple[int, int]:
-    """Append one frame; its offset and its length in bytes."""
-    plain = json.dumps(content, ensure_ascii=False, separators=(",", ":"), default=_iso)
-    frame = zstandard.ZstdCompressor(level=3, write_checksum=True).compress(plain.encode())
-    offset = pack.tell()
-    pack.write(frame)
-    return offset, len(frame)
+def _length(message: Row) -> int:
+    return len(str(message[1])) + len(str(message[2] or ""))
 
 
-def _read_frame(pack: BinaryIO, offset: int, length: int) -> bytes:
-    pack.seek(offset)
-    frame = pack.read(length)
-    # Not decompress(): a damaged frame may claim to be of any size.
-    unpacking = zstandard.ZstdDecompressor().decompressobj()
-    try:
-        plain: bytes = unpacking.decompress(frame)
-    except zstandard.ZstdError as error:
-        raise BadArtifact(f"{pack.name} is damaged at byte {offset}: {error}") from error
-    if not unpacking.eof:
-        raise BadArtifact(f"{pack.name} is damaged at byte {offset}: it ends too early")
-    return plain
-
-
-def _iso(moment: object) -> str:
-    assert isinstance(moment, date)
-    return moment.isoformat()
-
-
-def _header(values: Mapping[str, object]) -> DocumentHeader:
-    """A header from a row of the warehouse, or from the frame where it was written."""
-    own = {field.name: values[field.name] for field in fields(DocumentHeader)}
-    day, started_at = own["day"], own["started_at"]
-    if isinstance(day, str):
-        own["day"] = date.fromisoformat(day)
-    if isinstance(started_at, str):
-        started_at = datetime.fromisoformat(started_at)
-    if isinstance(started_at, datetime):
+def _header(values: Mapping[str, Any]) -> DocumentHeader:
+    """A header from the frame where it was written."""
+    own = {name: values[name] for name in _NAMES}
+    own["day"] = date.fromisoformat(own["day"])
+    if own["started_at"] is not None:
         # The warehouse keeps UTC without saying so.
-        own["started_at"] = started_at.replace(tzinfo=UTC)
-    return DocumentHeader(**own)  # type: ignore[arg-type]
+        own["started_at"] = datetime.fromisoformat(own["started_at"]).replace(tzinfo=UTC)
+    return DocumentHeader(**own)
 
 
 def _message(
@@ -325,12 +317,3 @@ def _opening(messages: Sequence[_Row]) -> str:
     if len(line) <= OPENING_CHARACTERS and len(start) == len(said):
         return line
     return line[: OPENING_CHARACTERS - 1].rstrip() + "…"
-
-
-def _announce(ledger: Ledger, rows: Sequence[Mapping[str, object]]) -> int:
-    """Tell the ledger; the number of rows that no other process had added meanwhile."""
-    with ledger.begin() as connection:
-        is_postgres = connection.dialect.name == "postgresql"
-        insert = (postgresql if is_postgres else sqlite).insert(trace_documents)
-        added = insert.on_conflict_do_nothing().returning(trace_documents.c.trace_id)
-        return len(connection.execute(added, list(rows)).all()) if rows else 0

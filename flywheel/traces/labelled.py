@@ -4,21 +4,29 @@ A file in, conversations and what people said of them out; what cannot be used i
 and never stops the rest.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from flywheel.errors import BadInput, NotEnough
 from flywheel.records import Conversation, LabelledConversation, ReasonCode
+from flywheel.store.ledger import in_utc
 from flywheel.traces.conversations import InputLevers, conversation_of
+from flywheel.traces.tool_turns import Message
 
 
 class _Message(BaseModel):
     model_config = ConfigDict(extra="ignore")
     role: str
     content: str | None = None
+    # Whatever an application wrote there: it stops no line from being read.
+    tool_calls: Any = None
+    tool_call_id: Any = None
 
 
 class _Label(BaseModel):
@@ -26,6 +34,7 @@ class _Label(BaseModel):
     perceived_error: bool | None = None
     reason_code: ReasonCode | None = None
     evidence_turn: int | None = None
+    reason: str | None = None
 
 
 class _Row(BaseModel):
@@ -33,6 +42,7 @@ class _Row(BaseModel):
     trace_id: str
     app: str = ""
     session_id: str | None = None
+    started_at: datetime | None = None
     messages: list[_Message]
     label: _Label = _Label()
 
@@ -66,7 +76,16 @@ def read_conversations(path: Path, levers: InputLevers) -> ConversationFile:
             continue
         conversation = conversation_of(
             row.trace_id,
-            [(m.role, m.content or "") for m in row.messages],
+            [
+                Message(
+                    0,
+                    m.role,
+                    m.content or "",
+                    _json(m.tool_calls),
+                    m.tool_call_id if isinstance(m.tool_call_id, str) else None,
+                )
+                for m in row.messages
+            ],
             levers,
             row.session_id or "",
             row.app,
@@ -85,6 +104,8 @@ def read_conversations(path: Path, levers: InputLevers) -> ConversationFile:
                     conversation.session_id,
                     reason_code=label.reason_code,
                     evidence_turn=label.evidence_turn,
+                    reason=label.reason or "",
+                    started_at=in_utc(row.started_at) if row.started_at else None,
                 )
             )
     if not conversations:
@@ -108,3 +129,8 @@ def _first_fault(error: ValidationError) -> str:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     return f"{where}: {first['msg']}" if where else str(first["msg"])
+
+
+def _json(calls: object) -> str | None:
+    """Tool calls as the warehouse has them: JSON, or the text that an application wrote."""
+    return calls if isinstance(calls, str) else json.dumps(calls) if calls else None

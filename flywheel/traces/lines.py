@@ -4,22 +4,12 @@ Bytes in; chunks of numbered texts out, and what is wrong with the lines that ar
 idea is that memory is bounded by the chunk and the longest line that is allowed, never by the file.
 """
 
-import gzip
 import json
 import re
-import shutil
-import tempfile
-import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import accumulate
-from pathlib import Path
 from typing import BinaryIO
-
-import zstandard
-
-from flywheel.errors import BadInput
 
 CHUNK_BYTES = 16 << 20
 MAX_LINE_BYTES = 128 << 20
@@ -28,8 +18,9 @@ MAX_LINE_BYTES = 128 << 20
 MAX_DEPTH = 500
 
 _BOM = b"\xef\xbb\xbf"
-_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\Z)', re.DOTALL)
 _NO_BRACKET = bytes(set(range(256)) - set(b"[]{}"))
+_ONE_BRACKET = bytes.maketrans(b"{}", b"[]")
+_PASSES = 32
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
 
@@ -43,8 +34,11 @@ class LineChunk:
     rejected: list[tuple[int, str]] = field(default_factory=list)
 
 
-def numbered_lines(file: BinaryIO) -> Iterator[LineChunk]:
-    """All lines that are not blank, in order, stripped of white space at both ends."""
+def numbered_lines(file: BinaryIO, max_depth: int | None = MAX_DEPTH) -> Iterator[LineChunk]:
+    """All lines that are not blank, in order, stripped of white space at both ends.
+
+    Without a `max_depth` the caller's own reader is one that refuses to nest too deeply.
+    """
     number = 0
     for lines in _split(file):
         chunk = LineChunk()
@@ -53,7 +47,7 @@ def numbered_lines(file: BinaryIO) -> Iterator[LineChunk]:
             line = (line.removeprefix(_BOM) if number == 1 else line).strip()
             if not line:
                 continue
-            why = _unreadable(line)
+            why = _unreadable(line, max_depth)
             if why is None:
                 chunk.numbers.append(number)
                 chunk.lines.append(line)
@@ -80,42 +74,6 @@ def explain(line: bytes, messages: str) -> str:
     return f"has no list of messages under {messages!r}"
 
 
-@contextmanager
-def plain_file(path: Path) -> Iterator[Path]:
-    """The file itself, or a decompressed copy of a .gz or .zst for as long as the block runs.
-
-    Which one it is, its first bytes say. Raises BadInput where there is no file, or a damaged one.
-    """
-    if not path.is_file():
-        raise BadInput(
-            f"{path} is a folder; name the files in it" if path.is_dir() else f"no file {path}"
-        )
-    with path.open("rb") as file:
-        magic = file.read(4)
-    if not magic.startswith((b"\x1f\x8b", zstandard.FRAME_HEADER)):
-        yield path
-        return
-    with tempfile.TemporaryDirectory(prefix="flywheel-") as scratch:
-        plain = Path(scratch) / "plain"
-        _decompress(path, plain, is_gzip=magic.startswith(b"\x1f\x8b"))
-        yield plain
-
-
-def _decompress(path: Path, plain: Path, is_gzip: bool) -> None:
-    try:
-        with path.open("rb") as packed, plain.open("wb") as target:
-            if is_gzip:
-                with gzip.open(packed) as source:
-                    shutil.copyfileobj(source, target, CHUNK_BYTES)
-            else:
-                with zstandard.ZstdDecompressor().stream_reader(
-                    packed, read_across_frames=True
-                ) as source:
-                    shutil.copyfileobj(source, target, CHUNK_BYTES)
-    except (gzip.BadGzipFile, EOFError, zlib.error, zstandard.ZstdError) as error:
-        raise BadInput(f"{path} is damaged and cannot be decompressed: {error}") from error
-
-
 def _split(file: BinaryIO) -> Iterator[list[bytes]]:
     rest = b""
     while block := file.read(CHUNK_BYTES):
@@ -126,11 +84,11 @@ def _split(file: BinaryIO) -> Iterator[list[bytes]]:
     yield [rest]
 
 
-def _unreadable(line: bytes) -> str | None:
+def _unreadable(line: bytes, max_depth: int | None) -> str | None:
     if len(line) > MAX_LINE_BYTES:
         return f"longer than {MAX_LINE_BYTES >> 20} MiB"
-    if line.count(b"{") + line.count(b"[") > MAX_DEPTH and _depth(line) > MAX_DEPTH:
-        return f"nested deeper than {MAX_DEPTH} levels"
+    if max_depth is not None and is_deeper(line, max_depth):
+        return f"nested deeper than {max_depth} levels"
     if not line.isascii():
         try:
             line.decode("utf-8")
@@ -139,6 +97,20 @@ def _unreadable(line: bytes) -> str | None:
     return None
 
 
-def _depth(line: bytes) -> int:
-    brackets = _STRING.sub(b"", line).translate(None, _NO_BRACKET)
-    return max(accumulate(1 if c in b"[{" else -1 for c in brackets), default=0)
+def is_deeper(line: bytes, levels: int) -> bool:
+    """Whether the JSON in `line` is nested deeper than that; it need not be whole."""
+    if line.count(b"{") + line.count(b"[") <= levels:
+        return False
+    # What is between quotes is a text, once the escaped ones are gone.
+    parts = line.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
+    brackets = b"".join(parts[::2]).translate(_ONE_BRACKET, _NO_BRACKET)
+    # Each pass takes the innermost pairs away: a level of what anybody really writes.
+    taken = 0
+    while brackets and taken < _PASSES:
+        left = brackets.replace(b"[]", b"")
+        if len(left) == len(brackets):
+            break
+        brackets = left
+        taken += 1
+    depths = accumulate(1 if c == 0x5B else -1 for c in brackets)
+    return taken + max(depths, default=0) > levels

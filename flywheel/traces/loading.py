@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from flywheel.store.queries import query
 from flywheel.store.warehouse import Connection
-from flywheel.traces.formats import Format, format_named
+from flywheel.traces.formats import FORMATS, Format
 from flywheel.traces.lines import LineChunk, explain, numbered_lines
 
 DEFAULT_APP = "default"
@@ -34,7 +34,23 @@ def load_lines(connection: Connection, file: BinaryIO, entry: Entry) -> None:
     ):
         for chunk, parsed in chunks:
             read += len(chunk.numbers) + len(chunk.rejected)
-            rejected += chunk.rejected + _load_chunk(connection, chunk, parsed, entry)
+            rejected += chunk.rejected
+            with incoming_lent(connection, parsed, entry):
+                rejected += load_parsed(connection, chunk, parsed, entry, FORMATS[entry.format])
+    close_import(connection, entry, read, read - len(rejected), rejected)
+
+
+def close_import(
+    connection: Connection,
+    entry: Entry,
+    read: int,
+    usable: int,
+    rejected: list[tuple[int, str]],
+) -> None:
+    """Say that the import is loaded, what became of its lines and which versions are in force.
+
+    Of the `usable` traces, those that added no row were duplicates.
+    """
     if rejected:
         numbers, reasons = zip(*sorted(rejected), strict=True)
         lines = pa.table(
@@ -43,7 +59,11 @@ def load_lines(connection: Connection, file: BinaryIO, entry: Entry) -> None:
         with connection.given(rejected_lines=lines):
             connection.run("traces/new_rejects", import_id=entry.import_id, file=entry.file)
     connection.run(
-        "traces/loaded_import", import_id=entry.import_id, read=read, rejected=len(rejected)
+        "traces/loaded_import",
+        import_id=entry.import_id,
+        read=read,
+        usable=usable,
+        rejected=len(rejected),
     )
     connection.run("traces/current_versions", import_id=entry.import_id)
 
@@ -51,10 +71,10 @@ def load_lines(connection: Connection, file: BinaryIO, entry: Entry) -> None:
 def _parsed_chunks(
     connection: Connection, file: BinaryIO, entry: Entry
 ) -> Iterator[tuple[LineChunk, pa.Table]]:
-    chosen, app = format_named(entry.format), entry.app or DEFAULT_APP
+    chosen, app = FORMATS[entry.format], entry.app or DEFAULT_APP
     connection.raw.execute("set TimeZone = 'UTC'")
     for chunk in numbered_lines(file):
-        yield chunk, _parse(connection, chunk, chosen, app)
+        yield chunk, parse_chunk(connection, chunk, chosen, app)
 
 
 def _ahead(items: Iterator[T]) -> Generator[T, None, None]:
@@ -66,29 +86,38 @@ def _ahead(items: Iterator[T]) -> Generator[T, None, None]:
             yield item
 
 
-def _load_chunk(
-    connection: Connection, chunk: LineChunk, parsed: pa.Table, entry: Entry
+def load_parsed(
+    connection: Connection, chunk: LineChunk, parsed: pa.Table, entry: Entry, chosen: Format
 ) -> list[tuple[int, str]]:
-    """Add the chunk's traces and messages; the lines that could not be used, and why."""
-    with _lent(connection, parsed_rows=parsed):
-        incoming = connection.table(
+    """Add the chunk's traces and messages; the lines that could not be used, and why.
+
+    The caller has lent `parsed` by `incoming_lent`.
+    """
+    connection.run("traces/new_traces", import_id=entry.import_id)
+    connection.run("traces/new_messages")
+    lines = dict(zip(chunk.numbers, chunk.lines, strict=True))
+    bad = parsed.select(["line_no", "why"]).filter(pc.is_valid(parsed["why"]))
+    return [
+        (number, explain(lines[number], chosen.messages) if why == "unread" else why)
+        for number, why in zip(bad["line_no"].to_pylist(), bad["why"].to_pylist(), strict=True)
+    ]
+
+
+@contextmanager
+def incoming_lent(connection: Connection, parsed: pa.Table, entry: Entry) -> Iterator[pa.Table]:
+    """Lend `parsed` as parsed_rows, and what is new, changed or a duplicate of it and of which day.
+
+    That is given back too: incoming_rows.
+    """
+    with lent(connection, parsed_rows=parsed):
+        rows = connection.table(
             "traces/incoming_rows",
             day=entry.day,
             # A day that is not that of the import was asked for.
             is_asked=entry.day != _utc_day(entry.imported_at),
         )
-        with _lent(connection, incoming_rows=incoming):
-            connection.run("traces/new_traces", import_id=entry.import_id)
-            connection.run("traces/new_messages")
-    lines, messages = (
-        dict(zip(chunk.numbers, chunk.lines, strict=True)),
-        format_named(entry.format).messages,
-    )
-    bad = parsed.select(["line_no", "why"]).filter(pc.is_valid(parsed["why"]))
-    return [
-        (number, explain(lines[number], messages) if why == "unread" else why)
-        for number, why in zip(bad["line_no"].to_pylist(), bad["why"].to_pylist(), strict=True)
-    ]
+        with lent(connection, incoming_rows=rows):
+            yield rows
 
 
 class _Lent:
@@ -102,7 +131,7 @@ class _Lent:
 
 
 @contextmanager
-def _lent(connection: Connection, **tables: pa.Table) -> Iterator[None]:
+def lent(connection: Connection, **tables: pa.Table) -> Iterator[None]:
     """`Connection.given`, where many tables are given to one transaction.
 
     DuckDB keeps what it was given until the transaction ends, so a file of 1 GB took 4 GB of
@@ -115,7 +144,8 @@ def _lent(connection: Connection, **tables: pa.Table) -> Iterator[None]:
         shell.table = None
 
 
-def _parse(connection: Connection, chunk: LineChunk, chosen: Format, app: str) -> pa.Table:
+def parse_chunk(connection: Connection, chunk: LineChunk, chosen: Format, app: str) -> pa.Table:
+    """The chunk's lines as rows of traces/parsed_rows."""
     lines = pa.table(
         {
             "line_no": pa.array(chunk.numbers, pa.int64()),

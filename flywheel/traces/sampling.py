@@ -18,7 +18,7 @@ def sample_day(stores: Stores, day: date, rate: float, min_per_stratum: int) -> 
     A trace is drawn with the probability min(1, max(rate, min_per_stratum / n)), n the eligible
     traces of its application on that day. Running it again replaces the day's sample.
     """
-    with stores.warehouse.open() as connection:
+    with stores.warehouse.read() as connection:
         (counts,) = connection.run("traces/counts_of_day", day=day).fetchall()
         drawn = connection.table(
             "traces/sample_of_day", day=day, rate=rate, min_per_stratum=min_per_stratum

@@ -1,13 +1,14 @@
 -- One row an import that is now loaded; adds it, before traces/current_versions has run.
 -- $import_id: the ledger's number of the import
 -- $read: lines of the file that are not blank
+-- $usable: traces that the file has
 -- $rejected: lines that could not be used
 insert into loaded_imports by name
 select
     $import_id as import_id,
     $read as "read",
     count(*) filter (where import_id = $import_id and is_current) as "new",
-    $read - $rejected - count(*) filter (where import_id = $import_id) as duplicate,
+    $usable - count(*) filter (where import_id = $import_id) as duplicate,
     count(*) filter (where import_id = $import_id and not is_current) as changed,
     $rejected as rejected,
     -- A changed trace touches the days of its older versions too.

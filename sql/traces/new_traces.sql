@@ -2,7 +2,8 @@
 -- given: parsed_rows(line_no bigint, trace_id varchar, content_hash varchar, app varchar,
 --     session_id varchar, user_id varchar, started_at timestamp, ended_at timestamp,
 --     status varchar, release varchar, model_name varchar, generator varchar, cost_usd double,
---     prompt_tokens bigint, completion_tokens bigint, latency_ms double, n_messages bigint,
+--     prompt_tokens bigint, completion_tokens bigint, latency_ms double, n_spans integer,
+--     n_messages bigint,
 --     is_eligible boolean, metadata varchar,
 --     messages struct("role" varchar, content varchar)[], why varchar)
 -- given: incoming_rows(line_no bigint, kind varchar, day date, started_at_source varchar)

@@ -20,6 +20,7 @@ with canonical_rows as (
         null::bigint as prompt_tokens,
         null::bigint as completion_tokens,
         null::double as latency_ms,
+        null::integer as n_spans,
         null::json as metadata,
         null::json as rest,
         null::struct(
@@ -62,6 +63,7 @@ normal_rows as (
         nullif(prompt_tokens, 0) as prompt_tokens,
         nullif(completion_tokens, 0) as completion_tokens,
         if(isfinite(latency_ms), latency_ms, null) as latency_ms,
+        n_spans,
         -- Keys that no column takes stand beside those of the given metadata, which win.
         case
             when coalesce(metadata::varchar, '{}') = '{}' then nullif(rest::varchar, '{}')
@@ -82,7 +84,8 @@ normal_rows as (
             'content': case
                 when m.content is null then coalesce(m.refusal, '')
                 when starts_with(m.content::varchar, '"') then json_extract_string(m.content, '$')
-                when starts_with(m.content::varchar, '[') then array_to_string(
+                -- A list of nothing but null has no text.
+                when starts_with(m.content::varchar, '[') then coalesce(array_to_string(
                     list_transform(from_json(m.content, '["JSON"]'), lambda part: case
                         when starts_with(part::varchar, '"') then json_extract_string(part, '$')
                         when json_extract_string(part, '$.type')
@@ -91,7 +94,7 @@ normal_rows as (
                         else part::varchar
                     end),
                     chr(10)
-                )
+                ), '')
                 else m.content::varchar
             end,
             'tool_calls': coalesce(
@@ -164,6 +167,7 @@ select
     prompt_tokens,
     completion_tokens,
     latency_ms,
+    n_spans,
     len(messages) as n_messages,
     -- A user's text after the first answer that has text: Conversation.is_eligible says the same.
     coalesce(first_answer, 0) > 0 and len(list_filter(
@@ -178,6 +182,9 @@ select
         -- Postgres has no text with a NUL in it, and the ledger names traces and applications.
         when contains(concat_ws('', trace_id, session_id, user_id, app), chr(0))
             then 'trace_id, session_id, user_id or app has a NUL character in it'
+        -- What Postgres indexes may take 2,704 bytes, and two of them stand in one key.
+        when greatest(length(trace_id), length(session_id), length(user_id), length(app)) > 300
+            then 'trace_id, session_id, user_id or app is longer than 300 characters'
         when len(messages) = 0 then 'the list of messages is empty'
         when coalesce(roles[bad_message], '') = '' and bad_message > 0
             then 'message ' || bad_message || ' has no role'
