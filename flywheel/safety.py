@@ -54,6 +54,19 @@ _INJECTION = re.compile(
     r"|\b(?:as|to) the (?:judge|grader|evaluator)\b[^.\n]{0,60}"
     r"\b(?:must|should|score|label|output|answer|mark)\b"
     r"|[\"']?perceived_error[\"']?\s*[:=]\s*(?:true|false)"
+    r"|\b(?:reveal|print|repeat|show|output|leak)\b[^.\n]{0,30}"
+    r"\b(?:your|the) (?:system|hidden|initial|secret) (?:prompt|instruction|message)s?\b"
+    r"|\b(?:do not|don['’]t|stop) (?:follow|obey)(?:ing)? (?:your|any|all|the previous)\b"
+    r"[^.\n]{0,30}\b(?:instruction|rule|guideline|prompt)s?\b"
+    r"|\bnew (?:system )?instructions?:|\b(?:dan|developer|god) mode (?:enabled|activated|on)\b"
+    r"|\bact as an? (?:unrestricted|uncensored|unfiltered|jailbroken)\b"
+    # German; French; Spanish, Italian, Portuguese; Chinese, Japanese.
+    r"|\b(?:ignorier|vergiss|missachte)\w*\b[^.\n]{0,40}\b(?:anweisung|instruktion|vorgabe)\w*"
+    r"|\b(?:ignore[rz]?|oublie[rz]?)\b[^.\n]{0,40}"
+    r"\b(?:instructions|consignes) (?:précédentes|ci-dessus)"
+    r"|\b(?:ignor[ae]\w{0,2}|olvida|dimentica|esqueça)\b[^.\n]{0,40}"
+    r"\b(?:instrucciones|istruzioni|instruções)\b"
+    r"|(?:忽略|无视|忘记)[^。\n]{0,20}(?:指令|指示|提示)|(?:指示|命令)[^。\n]{0,10}を?無視"
 )
 
 

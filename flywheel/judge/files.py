@@ -16,6 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 from flywheel.errors import BadArtifact, BadInput
 from flywheel.judge.calibration import Calibration
+from flywheel.judge.cascade import cascade_of
 from flywheel.judge.encoder import FrozenModel, PairScale, frozen_model
 from flywheel.judge.features import Scale
 from flywheel.judge.judge import Judge, ReactionModel
@@ -56,7 +57,7 @@ def save_judge(judge: Judge, folder: Path, about: Mapping[str, object]) -> None:
         folder / "frozen.safetensors",
     )
     if isinstance(lora, LoraModel):
-        lora.encoder.model.save_pretrained(str(folder))
+        lora.encoder.save(folder)
         save_file(_linear(lora.coef, lora.intercept), folder / "lora_head.safetensors")
     manifest = {
         "format": _FORMAT,
@@ -68,7 +69,8 @@ def save_judge(judge: Judge, folder: Path, about: Mapping[str, object]) -> None:
             for tier, model in judge.models.items()
         },
         "calibrations": {tier: asdict(c) for tier, c in judge.calibrations.items()},
-        "levers": asdict(judge.levers),
+        "levers": judge.levers.named(),
+        "cascade": judge.cascade.as_dict() if judge.cascade else None,
         "about": dict(about),
     }
     text = json.dumps(manifest, indent=2, default=str)
@@ -112,15 +114,20 @@ def _load(folder: Path, manifest: Mapping[str, Any], embedder: Embedder) -> Judg
     models: dict[Tier, ReactionModel] = {"lexical": lexical, "frozen": frozen}
     if "lora" in pooling:
         head = load_file(folder / "lora_head.safetensors")
-        models["lora"] = lora_model(
-            frozen, attach_adapter(embedder, str(folder)), *_linear_of(head)
-        )
+        models["lora"] = lora_model(frozen, attach_adapter(embedder, folder), *_linear_of(head))
     levers = manifest["levers"]
+    # A judge that was saved before there were cascades has no such key.
+    cascade = manifest.get("cascade")
     return Judge(
         models,
         {tier: Calibration(**values) for tier, values in manifest["calibrations"].items()},
-        InputLevers(levers["max_message_chars"], tuple(levers["strip_markers"])),
+        InputLevers(
+            levers["max_message_chars"],
+            tuple(levers["strip_markers"]),
+            levers.get("include_tool_calls", False),
+        ),
         manifest["best"],
+        cascade_of(cascade) if cascade else None,
     )
 
 

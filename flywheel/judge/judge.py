@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 
 from flywheel.errors import NotFound
 from flywheel.judge.calibration import Calibration
+from flywheel.judge.cascade import Cascade
 from flywheel.judge.prototypes import name_codes
 from flywheel.judge.reactions import Floats, Pooling, Reaction, reactions_of, stand_ins
+from flywheel.models.engine import Precision, version_in
 from flywheel.records import Conversation, ReasonCode, Tier, Verdict
 from flywheel.safety import quote
 from flywheel.traces.conversations import InputLevers
@@ -51,12 +53,20 @@ class ReactionModel(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """What one tier makes of one conversation, before calibration."""
+    """What one tier makes of one conversation, before calibration.
+
+    `reason` is in the judge's own words, where it has any; what they cost is beside them.
+    """
 
     logit: float
     position: int
     code_if_error: ReasonCode
     code_if_fine: ReasonCode
+    reason: str = ""
+    cost_usd: float = 0.0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    latency_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,24 +83,31 @@ NO_EXAMPLES = Examples(0.0, ())
 @dataclass(frozen=True, slots=True)
 class Judge:
     """The tiers of a judge, cheapest first; the first reads all traces, `best` the
-    sampled ones."""
+    sampled ones.
+
+    `cascade` says from where on a tier decides by itself, None where nothing is certified.
+    """
 
     models: Mapping[Tier, ReactionModel]
     calibrations: Mapping[Tier, Calibration]
     levers: InputLevers
     best: Tier
+    cascade: Cascade | None = None
+    precision: Precision = "float32"
 
     @property
     def version(self) -> str:
-        """Hash of the models, the calibrations and the input levers."""
-        return "judge-" + fingerprint(
-            {
-                "models": {tier: model.version for tier, model in self.models.items()},
-                "calibrations": {tier: asdict(c) for tier, c in self.calibrations.items()},
-                "levers": asdict(self.levers),
-                "best": self.best,
-            }
-        )
+        """Hash of the models, the calibrations, the input levers and the cascade, and the numbers
+        that its encoders are run in where those are not float32."""
+        parts = {
+            "models": {t: version_in(model.version, "float32") for t, model in self.models.items()},
+            "calibrations": {tier: asdict(c) for tier, c in self.calibrations.items()},
+            "levers": self.levers.named(),
+            "best": self.best,
+        }
+        # Left out where there is none: judges from before there were cascades keep their version.
+        certified = {} if self.cascade is None else {"cascade": self.cascade.as_dict()}
+        return version_in("judge-" + fingerprint(parts | certified), self.precision)
 
     def require(self, tier: Tier) -> None:
         """Raises NotFound where this judge has no such tier."""
@@ -122,9 +139,14 @@ class Judge:
         probabilities = calibration.probability(
             np.array([o.logit for _, o in pairs]), np.array([e.leaning for e in given])
         )
+        decided: list[bool | None] = [None] * len(pairs)
+        if self.cascade is not None:
+            decided = self.cascade.decides(tier, probabilities).tolist()
         return [
-            _verdict(conversation, opinion, tier, float(p), shown.correction_ids)
-            for (conversation, opinion), p, shown in zip(pairs, probabilities, given, strict=True)
+            _verdict(conversation, opinion, tier, float(p), shown.correction_ids, is_decided)
+            for (conversation, opinion), p, shown, is_decided in zip(
+                pairs, probabilities, given, decided, strict=True
+            )
         ]
 
 
@@ -156,6 +178,7 @@ def _verdict(
     tier: Tier,
     probability: float,
     few_shot_ids: tuple[str, ...],
+    is_decided: bool | None,
 ) -> Verdict:
     is_error = probability >= 0.5
     code = opinion.code_if_error if is_error else opinion.code_if_fine
@@ -171,6 +194,11 @@ def _verdict(
         opinion.position,
         tier,
         few_shot_ids,
+        is_decided,
+        opinion.cost_usd,
+        opinion.prompt_tokens,
+        opinion.completion_tokens,
+        opinion.latency_ms,
     )
 
 

@@ -5,10 +5,10 @@ the user's turn as one pair, and adds its say to the frozen logit. It starts at 
 few labels can leave it there.
 """
 
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,8 @@ from flywheel.judge.judge import array_fingerprint
 from flywheel.judge.prototypes import PrototypeCoder
 from flywheel.judge.reactions import Floats, Pooling, Reaction
 from flywheel.models.embedder import Embedder
+from flywheel.models.engine import Precision, token_batches, tokens_a_batch
+from flywheel.models.merged import MergedCopy, PlainLora, plain_lora_of, read_plain_lora
 from flywheel.records import Tier
 from flywheel.safety import encodable
 
@@ -27,17 +29,29 @@ if TYPE_CHECKING:
 
 # Tokens of a pair; of a longer one the longer turn is cut.
 MAX_TOKENS = 192
-_BATCH = 64
 
 
-class PairEncoder:
-    """The embedder's transformer, with an adapter, over (answer, user's turn) pairs."""
+class PairReader:
+    """The embedder's transformer over (answer, user's turn) pairs, read with an adapter merged.
 
-    def __init__(self, embedder: Embedder, model: Any):  # noqa: ANN401  # a PeftModel, untyped
-        from transformers import AutoTokenizer
+    All readers of one embedder share one copy of it, into which the adapter goes that reads: half
+    the matrix products a layer, and logits that differ from those beside the base by rounding.
+    """
 
-        self.model = model
-        self._tokenizer = AutoTokenizer.from_pretrained(str(embedder.folder))
+    def __init__(self, embedder: Embedder, adapter: Callable[[], PlainLora]):
+        self._embedder = embedder
+        self._adapter = adapter
+        self._tokenizer = _tokenizer_in(embedder.folder)
+        self._padding = self._tokenizer.pad_token_id or 0
+
+    @property
+    def adapter(self) -> PlainLora:
+        """The adapter that it reads with."""
+        return self._adapter()
+
+    def save(self, folder: Path) -> None:
+        """Write the adapter as files that plain peft loads."""
+        self.adapter.save(folder)
 
     def tokens(self, reactions: Sequence[Reaction]) -> list[list[int]]:
         """Token ids of each pair."""
@@ -49,35 +63,56 @@ class PairEncoder:
         )
         return list(pairs["input_ids"])
 
+    def vectors(self, reactions: Sequence[Reaction], precision: Precision = "float32") -> Floats:
+        """Mean of the last layer over each pair's tokens: shape (n, dim)."""
+        import torch
+
+        copy = shared_copy(self._embedder.folder, self._embedder.threads, precision)
+        with copy.holding(self.adapter) as model, torch.inference_mode():
+            # The tokenizer is shared as well, and is not for two threads at once.
+            tokens = self.tokens(reactions)
+            found = np.empty((len(tokens), model.config.hidden_size))
+            budget = tokens_a_batch(next(model.parameters()))
+            for rows in token_batches([len(row) for row in tokens], budget):
+                pooled = _pooled(model, [tokens[i] for i in rows], self._padding)
+                found[rows] = pooled.cpu().double().numpy()
+        return found
+
+
+class PairEncoder(PairReader):
+    """A reader whose adapter is trained: `model` is a PeftModel on a base of its own."""
+
+    def __init__(self, embedder: Embedder, model: Any):  # noqa: ANN401  # a PeftModel, untyped
+        super().__init__(embedder, lambda: plain_lora_of(model))
+        self.model = model
+
+    def save(self, folder: Path) -> None:
+        """Write the adapter as files that plain peft loads."""
+        self.model.save_pretrained(str(folder))
+
     def pooled(self, tokens: Sequence[Sequence[int]]) -> "torch.Tensor":
-        """Mean of the last layer over each pair's tokens: shape (n, dim), with gradients."""
-        import torch
+        """As `vectors`, by the adapter beside its base: shape (n, dim), with gradients."""
+        return _pooled(self.model, tokens, self._padding)
 
-        width = max(len(row) for row in tokens)
-        ids = torch.full((len(tokens), width), self._tokenizer.pad_token_id or 0)
-        mask = torch.zeros((len(tokens), width), dtype=torch.long)
-        for i, row in enumerate(tokens):
-            ids[i, : len(row)] = torch.tensor(row)
-            mask[i, : len(row)] = 1
-        device = next(self.model.parameters()).device
-        mask = mask.to(device)
-        hidden = self.model(input_ids=ids.to(device), attention_mask=mask).last_hidden_state
-        weight = mask[..., None].to(hidden.dtype)
-        mean: torch.Tensor = (hidden * weight).sum(1) / weight.sum(1)
-        return mean
 
-    def vectors(self, reactions: Sequence[Reaction]) -> Floats:
-        """`pooled` without gradients, in batches of like length: shape (n, dim)."""
-        import torch
+def _pooled(model: Any, tokens: Sequence[Sequence[int]], padding: int) -> "torch.Tensor":  # noqa: ANN401
+    """Mean of the last layer over each row's tokens, taken in float32: shape (n, dim)."""
+    import torch
 
-        tokens = self.tokens(reactions)
-        found: dict[int, Any] = {}
-        self.model.eval()
-        with torch.inference_mode():
-            for rows in by_length(tokens, _BATCH):
-                out = self.pooled([tokens[i] for i in rows]).cpu().double().numpy()
-                found.update(zip(rows, out, strict=True))
-        return np.stack([found[i] for i in range(len(tokens))])
+    ids = np.full((len(tokens), max(len(row) for row in tokens)), padding)
+    mask = np.zeros(ids.shape, np.int64)
+    for i, row in enumerate(tokens):
+        ids[i, : len(row)] = row
+        mask[i, : len(row)] = 1
+    device = next(model.parameters()).device
+    given = {
+        "input_ids": torch.from_numpy(ids).to(device),
+        "attention_mask": torch.from_numpy(mask).to(device),
+    }
+    hidden = model(**given).last_hidden_state.float()
+    weight = given["attention_mask"][..., None].to(hidden.dtype)
+    mean: torch.Tensor = (hidden * weight).sum(1) / weight.sum(1)
+    return mean
 
 
 def by_length(tokens: Sequence[Sequence[int]], size: int) -> Iterator[list[int]]:
@@ -92,7 +127,7 @@ class LoraModel:
     """The frozen tier and the adapter's say on top of it."""
 
     frozen: FrozenModel
-    encoder: PairEncoder
+    encoder: PairReader
     coef: Floats
     intercept: float
     version: str
@@ -108,44 +143,54 @@ class LoraModel:
         views = views_of(self.frozen.embedder, reactions)
         codes = PrototypeCoder(self.frozen.embedder).code_scores(views[:, 0], views[:, 2])
         logits = self.frozen.logits(views, raw_features(reactions))
-        return logits + self.encoder.vectors(reactions) @ self.coef + self.intercept, codes
+        said = self.encoder.vectors(reactions, self.frozen.embedder.precision) @ self.coef
+        return logits + said + self.intercept, codes
 
 
 def lora_model(
-    frozen: FrozenModel, encoder: PairEncoder, coef: Floats, intercept: float
+    frozen: FrozenModel, encoder: PairReader, coef: Floats, intercept: float
 ) -> LoraModel:
     """A LoRA tier under the version that its adapter, its head and its frozen tier give it."""
     weights = [
-        tensor.detach().cpu().numpy()
-        for name, tensor in encoder.model.named_parameters()
-        if "lora_" in name
+        matrix.detach().cpu().numpy()
+        for matrices in encoder.adapter.matrices.values()
+        for matrix in matrices
     ]
     version = array_fingerprint([*weights, coef, np.array([intercept])], frozen.version)
     return LoraModel(frozen, encoder, coef, intercept, f"lora-{version}")
 
 
-def attach_adapter(embedder: Embedder, folder: str) -> PairEncoder:
-    """The pair encoder with the adapter of a PEFT folder, ready to read."""
-    from peft import PeftModel
+def attach_adapter(embedder: Embedder, folder: Path) -> PairReader:
+    """The reader with the adapter of a PEFT folder; it brings no base of its own."""
+    copy = shared_copy(embedder.folder, embedder.threads, "float32")
+    adapter = read_plain_lora(folder, copy.paths)
+    return PairReader(embedder, lambda: adapter)
 
-    with quiet_peft():
-        return PairEncoder(embedder, PeftModel.from_pretrained(base_model(embedder), folder))
+
+@lru_cache(maxsize=2)
+def shared_copy(folder: Path, threads: int, precision: Precision) -> MergedCopy:
+    """The copy of an embedder's transformer that all of its judges in this process read with."""
+    return MergedCopy(_base_in(folder, threads), precision == "bfloat16")
 
 
-@contextmanager
-def quiet_peft() -> Iterator[None]:
-    """Keep one warning back: peft asks transformers by a name that transformers will drop."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
-        yield
+@lru_cache(maxsize=2)
+def _tokenizer_in(folder: Path) -> Any:  # noqa: ANN401  # transformers has no types
+    """The tokenizer of an embedder, 10 MB, once a process."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(str(folder))
 
 
 def base_model(embedder: Embedder) -> Any:  # noqa: ANN401  # a transformers model, untyped
     """A fresh copy of the embedder's transformer, in float32."""
+    return _base_in(embedder.folder, embedder.threads)
+
+
+def _base_in(folder: Path, threads: int) -> Any:  # noqa: ANN401
     import torch
     from transformers import AutoModel
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    torch.set_num_threads(embedder.threads)
-    return AutoModel.from_pretrained(str(embedder.folder), dtype=torch.float32)
+    torch.set_num_threads(threads)
+    return AutoModel.from_pretrained(str(folder), dtype=torch.float32)

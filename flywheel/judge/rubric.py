@@ -16,10 +16,14 @@ _BUNDLED = Path(__file__).with_name(FILE)
 
 @dataclass(frozen=True, slots=True)
 class Rubric:
-    """The text, Markdown; `version` is the first 12 digits of its SHA-256."""
+    """The text, Markdown; `version` is the first 12 digits of its SHA-256.
+
+    `label` is what it decides, as the key of a judge's reply: the name of its metric.
+    """
 
     version: str
     text: str
+    label: str = "perceived_error"
 
 
 def load_rubric(metrics_dir: Path) -> Rubric:

@@ -1,38 +1,57 @@
-"""A day of traces through the judge: lexical on every eligible one, the best tier on the sample.
+"""A day's traces through the judges in use: each application's by the champion of its target.
 
-Conversations and few-shot rows in, `scores` and `score_runs` out. What took time is kept in the
-ledger's verdict cache as soon as it is known, so that a run that was killed pays nothing twice.
+Traces and few-shot rows in, `scores` and `score_runs` out. The one idea is that a day is read judge
+by judge, so that an adapter is put to work once a day and not once a trace, and that what all of
+them said is put in force together.
 """
 
-import hashlib
-import json
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import TypeVar
 
-import pyarrow as pa
-import sqlalchemy as sa
-
-from flywheel.judge.judge import METRIC, METRIC_VERSION, Examples, Judge, Opinion
-from flywheel.records import Conversation, Tier, Verdict
+from flywheel.judge.cache import Progress as Progress
+from flywheel.judge.judge import Judge
+from flywheel.judge.prompted import PromptedJudge
+from flywheel.judge.reading import DayReading, TierProgress, asks
+from flywheel.judge.score_rows import DayRun, write_runs
+from flywheel.records import JUDGE_TARGET, Tier
 from flywheel.store import Stores
-from flywheel.store.ledger import now
-from flywheel.store.snapshots import current_run, write_partition
-from flywheel.store.tables import verdict_cache
-from flywheel.traces.conversations import read_day
+from flywheel.traces.applications import EVERY, Applications
 
-# Conversations between two commits to the verdict cache: what a kill may cost.
-CHUNK = 64
-# Bound variables of one statement; SQLite allows 32,766.
-_IN_LIMIT = 10_000
+__all__ = ["AppJudge", "JudgeReport", "Progress", "TierProgress", "asks", "score_day"]
 
-Progress = Callable[[int, int], None]
+_Key = TypeVar("_Key", bound=str)
+_Number = TypeVar("_Number", int, float)
+
+
+@dataclass(frozen=True, slots=True)
+class AppJudge:
+    """A judge in use, and the applications whose traces it reads.
+
+    `generative` reads what it leaves open; `missing` is why there is none where one is wanted.
+    `targets` are those whose champion it is.
+    """
+
+    judge: Judge
+    applications: Applications = EVERY
+    generative: PromptedJudge | None = None
+    missing: str = ""
+    targets: tuple[str, ...] = (JUDGE_TARGET,)
 
 
 @dataclass(frozen=True, slots=True)
 class JudgeReport:
-    """What the judge did with one day, and the day's conversations that it could not judge."""
+    """What the judges did with one day, and the day's traces that they could not judge.
+
+    `judge_version` and `tier`, the best of the fitted ones, are of the judge of all applications
+    without one of their own; `by_target` has the version for each target with a judge of its own,
+    and `shadows` what the shadow of a target did, in a sentence.
+    `decided` is the share of the eligible traces on which a tier has the last word, of those with
+    certified thresholds. `flagged` are traces with an error by the last tier that read them.
+    `failed` and `generative` are of the generative judge, and `why_failed` is the first reason.
+    `cost_usd` is what the rows cost when they were made.
+    """
 
     day: date
     judge_version: str
@@ -42,228 +61,172 @@ class JudgeReport:
     skipped: dict[str, int]
     from_cache: int
     flagged: int
+    decided: dict[Tier, float] = field(default_factory=dict)
+    failed: dict[str, int] = field(default_factory=dict)
+    why_failed: str = ""
+    generative: dict[str, int] = field(default_factory=dict)
+    cost_usd: dict[Tier, float] = field(default_factory=dict)
+    by_target: dict[str, str] = field(default_factory=dict)
+    shadows: dict[str, str] = field(default_factory=dict)
 
 
 def no_progress(done: int, total: int) -> None:
     """Nobody is watching."""
 
 
+def no_tier_progress(tier: Tier, done: int, total: int) -> None:
+    """Nobody is watching the tiers."""
+
+
 def score_day(
-    stores: Stores, judge: Judge, day: date, progress: Progress = no_progress
-) -> JudgeReport:
-    """Score the day's traces with each tier of the judge that reads them.
-
-    Replaces only the rows of this day and this judge's version; other versions' rows stay. The
-    warehouse is open to read the day and to write it, and closed while the models work.
-    """
-    read = _read(stores, judge, day)
-    first, best = next(iter(judge.models)), judge.best
-    verdicts: dict[Tier, list[Verdict]] = {
-        first: judge.verdicts(read.eligible, judge.opinions(read.eligible, first), first)
-    }
-    from_cache = 0
-    if best != first:
-        opinions, from_cache = _opinions_through_cache(stores, judge, best, read.sampled, progress)
-        verdicts[best] = judge.verdicts(read.sampled, opinions, best, read.examples)
-    for tier, given in verdicts.items():
-        _write(stores, judge, tier, read, given)
-    return JudgeReport(
-        day,
-        judge.version,
-        best,
-        read.attempted,
-        {tier: len(given) for tier, given in verdicts.items()},
-        read.skipped,
-        from_cache,
-        sum(v.perceived_error for v in verdicts[best]),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Day:
-    """A day as it was read: how many traces it has, those to judge, and what retrieval gave them.
-
-    `sampled` are those of `eligible` that were drawn for the expensive tiers.
-    """
-
-    day: date
-    attempted: int
-    eligible: list[Conversation]
-    sampled: list[Conversation]
-    examples: dict[str, Examples]
-    index_version: str | None
-
-    @property
-    def skipped(self) -> dict[str, int]:
-        """Traces that no tier judges, and why."""
-        n = self.attempted - len(self.eligible)
-        return {"not eligible: no user turn after an answer": n} if n else {}
-
-    @property
-    def unsampled(self) -> dict[str, int]:
-        """Traces that the first tier alone judges, and why."""
-        return {"not in the sample": len(self.eligible) - len(self.sampled)}
-
-
-def _read(stores: Stores, judge: Judge, day: date) -> _Day:
-    with stores.warehouse.open() as connection:
-        conversations = read_day(connection, day, judge.levers)
-        drawn = {str(row[0]) for row in connection.rows("judge/sampled_of_day", day=day)}
-        shown = connection.run("judge/examples_of_day", day=day).fetchall()
-        index_versions = connection.rows("judge/index_versions_of_day", day=day)
-    eligible = [c for c in conversations if c.is_eligible]
-    return _Day(
-        day,
-        len(conversations),
-        eligible,
-        [c for c in eligible if c.trace_id in drawn],
-        {trace_id: Examples(leaning, tuple(ids)) for trace_id, leaning, ids in shown},
-        str(index_versions[0][0]) if index_versions else None,
-    )
-
-
-def _opinions_through_cache(
     stores: Stores,
     judge: Judge,
-    tier: Tier,
-    conversations: Sequence[Conversation],
-    progress: Progress,
-) -> tuple[list[Opinion | None], int]:
-    version = judge.models[tier].version
-    hashes = [_input_hash(c) for c in conversations]
-    known = _read_cache(stores, version, hashes)
-    # Like lengths together, so that little of a batch is padding.
-    missing = sorted(
-        (i for i, h in enumerate(hashes) if h not in known),
-        key=lambda i: sum(len(t.text) for t in conversations[i].turns),
-    )
-    for start in range(0, len(missing), CHUNK):
-        rows = missing[start : start + CHUNK]
-        began = time.perf_counter()
-        opinions = judge.opinions([conversations[i] for i in rows], tier)
-        each_ms = (time.perf_counter() - began) * 1000 / len(rows)
-        fresh = {hashes[i]: o for i, o in zip(rows, opinions, strict=True) if o is not None}
-        _add_to_cache(stores, version, fresh, each_ms)
-        known |= fresh
-        progress(start + len(rows), len(missing))
-    return [known.get(h) for h in hashes], len(conversations) - len(missing)
+    day: date,
+    progress: TierProgress = no_tier_progress,
+    generative: PromptedJudge | None = None,
+    limit: int = 200,
+    usd_per_cpu_hour: float = 0.0,
+    missing: str = "",
+) -> JudgeReport:
+    """Score the day's traces with one judge, whatever their application; as `score_apps` does."""
+    judges = [AppJudge(judge, generative=generative, missing=missing)]
+    return score_apps(stores, judges, day, progress, limit, usd_per_cpu_hour)
 
 
-def _input_hash(conversation: Conversation) -> str:
-    digest = hashlib.sha256()
-    for turn in conversation.turns:
-        digest.update(
-            f"{turn.position}\x1f{turn.role}\x1f{turn.text}\x1e".encode("utf-8", "replace")
+def score_apps(
+    stores: Stores,
+    judges: Sequence[AppJudge],
+    day: date,
+    progress: TierProgress = no_tier_progress,
+    limit: int = 200,
+    usd_per_cpu_hour: float = 0.0,
+) -> JudgeReport:
+    """Score the day's traces, each by the judge of its application, with the tiers that read it.
+
+    The first tier reads all eligible traces, `judge.best` those of the sample that the first does
+    not decide, and `generative` of all judges together `limit` of what is open then: those whose
+    probability is nearest .5, or a uniform draw where it has thresholds, which hold for that alone.
+    Without certified thresholds nothing is decided; those of `generative` hold after the judge that
+    they were certified after, and no other. Replaces only the rows of this day and these versions,
+    all at once. The warehouse is open to read a page and to write, and closed while models work. A
+    generative judge that cannot be asked fails its traces, and not the day; nor does one that could
+    not be had in the first place, for the reason `missing`.
+
+    The applications of `judges` are disjoint, and one of them has the rest.
+    """
+    parts = [_Part(stores, each, day, progress, usd_per_cpu_hour) for each in judges]
+    # Those without a trace have no run that could be in force.
+    parts = [part for part in parts if part.is_needed]
+    shares = _shares(limit, [len(part.reading.open) for part in parts])
+    for part, share in zip(parts, shares, strict=True):
+        part.ask(share)
+    with stores.warehouse.read() as connection:
+        index_versions = connection.rows("judge/index_versions_of_day", day=day)
+    index_version = str(index_versions[0][0]) if index_versions else None
+    write_runs(stores, day, [part.run for part in parts], index_version)
+    return _report(day, parts)
+
+
+def _shares(limit: int, n_open: Sequence[int]) -> list[int]:
+    """What each may ask of a limit for all: in proportion to what it has left open."""
+    total = sum(n_open)
+    if total <= limit:
+        return list(n_open)
+    exact = [limit * n / total for n in n_open]
+    shares = [int(x) for x in exact]
+    largest = sorted(range(len(exact)), key=lambda i: (shares[i] - exact[i], i))
+    for i in largest[: limit - sum(shares)]:
+        shares[i] += 1
+    return shares
+
+
+class _Part:
+    """A judge's part of a day; its fitted tiers have read it once it stands."""
+
+    def __init__(
+        self,
+        stores: Stores,
+        of: AppJudge,
+        day: date,
+        progress: TierProgress,
+        usd_per_cpu_hour: float,
+    ):
+        self.of = of
+        self.reading = DayReading(
+            stores, of.judge, day, progress, usd_per_cpu_hour, of.applications
         )
-    return digest.hexdigest()
+        self.made = self.reading.read()
+        self.generative = of.generative.after(of.judge.version) if of.generative else None
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether it had anything to read, or has to say that there was nothing."""
+        return self.reading.attempted > 0 or self.of.applications.is_rest
+
+    @property
+    def version(self) -> str:
+        """The judge version of the run, without a tier."""
+        own = self.of.judge.version
+        return own if self.generative is None else f"{own}+{self.generative.version}"
+
+    @property
+    def run(self) -> DayRun:
+        """What is to be written."""
+        return DayRun(self.version, self.reading.attempted, self.made)
+
+    @property
+    def certified(self) -> list[Tier]:
+        """The tiers with certified thresholds."""
+        found = [] if self.of.judge.cascade is None else list(self.of.judge.models)
+        if self.generative is not None and self.generative.thresholds is not None:
+            found.append(self.generative.tier)
+        return found
+
+    def ask(self, limit: int) -> None:
+        """Let the generative judge read what is open; `limit` traces."""
+        if self.generative is not None:
+            self.made.append(self.reading.ask(self.generative, limit))
+        elif self.of.missing:
+            self.reading.go_without(self.of.missing, limit)
 
 
-def _read_cache(stores: Stores, version: str, hashes: Sequence[str]) -> dict[str, Opinion]:
-    known: dict[str, Opinion] = {}
-    with stores.ledger.begin() as ledger:
-        for start in range(0, len(hashes), _IN_LIMIT):
-            part = hashes[start : start + _IN_LIMIT]
-            rows = ledger.execute(
-                sa.select(verdict_cache.c.input_hash, verdict_cache.c.verdict).where(
-                    verdict_cache.c.judge_version == version,
-                    verdict_cache.c.few_shot_key == "",
-                    verdict_cache.c.input_hash.in_(part),
-                )
-            )
-            known |= {input_hash: Opinion(**json.loads(text)) for input_hash, text in rows}
-    return known
-
-
-def _add_to_cache(
-    stores: Stores, version: str, opinions: dict[str, Opinion], latency_ms: float
-) -> None:
-    if not opinions:
-        return
-    with stores.ledger.begin() as ledger:
-        # Another run may have judged the same text meanwhile; its opinion is the same.
-        present = set(
-            ledger.scalars(
-                sa.select(verdict_cache.c.input_hash).where(
-                    verdict_cache.c.judge_version == version,
-                    verdict_cache.c.few_shot_key == "",
-                    verdict_cache.c.input_hash.in_(list(opinions)),
-                )
-            )
-        )
-        rows = [
-            {
-                "input_hash": input_hash,
-                "judge_version": version,
-                # Opinions do not depend on few-shots; a prompted judge's would.
-                "few_shot_key": "",
-                "verdict": json.dumps(asdict(opinion)),
-                "latency_ms": latency_ms,
-                "cost_usd": 0.0,
-                "judged_at": now(),
-            }
-            for input_hash, opinion in opinions.items()
-            if input_hash not in present
-        ]
-        if rows:
-            ledger.execute(verdict_cache.insert(), rows)
-
-
-def _write(
-    stores: Stores, judge: Judge, tier: Tier, read: _Day, verdicts: Sequence[Verdict]
-) -> None:
-    is_first = tier == next(iter(judge.models))
-    skipped = read.skipped | ({} if is_first else read.unsampled)
-    key = {
-        "day": read.day,
-        "metric": METRIC,
-        "metric_version": METRIC_VERSION,
-        "judge_version": judge.tier_version(tier),
-    }
-    with stores.warehouse.open() as connection:
-        earlier = connection.rows("judge/scored_at", **key)
-    scored_at = earlier[0][0] if earlier else datetime.now(UTC).replace(tzinfo=None)
-    run = key | {
-        "tier": tier,
-        "attempted": read.attempted,
-        "scored": len(verdicts),
-        "skipped": json.dumps(skipped, sort_keys=True),
-        "failed": "{}",
-        "scored_at": scored_at,
-    }
-    write_partition(
-        stores,
-        {
-            "scores": (key, _score_rows(key, verdicts, read.index_version)),
-            "score_runs": (key, pa.Table.from_pylist([run])),
-            "current_runs": current_run(read.day, METRIC, METRIC_VERSION, judge.version),
+def _report(day: date, parts: Sequence[_Part]) -> JudgeReport:
+    """What was done, of all judges together."""
+    rest = next(part for part in parts if part.of.applications.is_rest)
+    readings = [part.reading for part in parts]
+    n = max(1, sum(reading.eligible for reading in readings))
+    every = [(part, rows) for part in parts for rows in part.made]
+    return JudgeReport(
+        day=day,
+        judge_version=rest.version,
+        tier=rest.of.judge.best,
+        attempted=sum(reading.attempted for reading in readings),
+        scored=_sum({rows.tier: rows.scored} for _, rows in every),
+        skipped=_sum(reading.ineligible for reading in readings),
+        from_cache=sum(reading.from_cache for reading in readings),
+        flagged=sum(
+            reading.flagged + sum(p >= 0.5 for p in reading.open.values()) for reading in readings
+        ),
+        decided={
+            tier: count / n
+            for tier, count in _sum(
+                {rows.tier: rows.decided} for part, rows in every if rows.tier in part.certified
+            ).items()
+        },
+        failed=_sum(part.reading.failed or part.made[-1].failed for part in parts),
+        why_failed=next((r.why_failed for r in readings if r.why_failed), ""),
+        generative=_sum(reading.generative for reading in readings),
+        cost_usd=_sum({rows.tier: rows.cost_usd} for _, rows in every),
+        by_target={
+            target: part.version for part in parts if part is not rest for target in part.of.targets
         },
     )
 
 
-def _score_rows(
-    key: dict[str, object], verdicts: Sequence[Verdict], index_version: str | None
-) -> pa.Table:
-    n = len(verdicts)
-    columns: dict[str, pa.Array] = {
-        "day": pa.array([key["day"]] * n, pa.date32()),
-        "trace_id": pa.array([v.trace_id for v in verdicts], pa.string()),
-        "content_hash": pa.array([v.content_hash for v in verdicts], pa.string()),
-        "metric": pa.array([key["metric"]] * n, pa.string()),
-        "metric_version": pa.array([key["metric_version"]] * n, pa.string()),
-        "judge_version": pa.array([key["judge_version"]] * n, pa.string()),
-        "kind": pa.array(["llm"] * n, pa.string()),
-        "value": pa.array([v.probability for v in verdicts], pa.float64()),
-        "label": pa.array([str(v.perceived_error).lower() for v in verdicts], pa.string()),
-        "reason": pa.array([v.reason for v in verdicts], pa.string()),
-        "reason_code": pa.array([v.reason_code for v in verdicts], pa.string()),
-        "evidence_turn": pa.array([v.evidence_turn for v in verdicts], pa.int32()),
-        "probability": pa.array([v.probability for v in verdicts], pa.float64()),
-        "logit": pa.array([v.logit for v in verdicts], pa.float64()),
-        "tier": pa.array([v.tier for v in verdicts], pa.string()),
-        "few_shot_ids": pa.array([list(v.few_shot_ids) for v in verdicts], pa.list_(pa.string())),
-        "index_version": pa.array(
-            [index_version if v.few_shot_ids else None for v in verdicts], pa.string()
-        ),
-        "cost_usd": pa.array([0.0] * n, pa.float64()),
-    }
-    return pa.table(columns)
+def _sum(counts: Iterable[Mapping[_Key, _Number]]) -> dict[_Key, _Number]:
+    """Counts of several, by name."""
+    total: dict[_Key, _Number] = {}
+    for each in counts:
+        for name, n in each.items():
+            total[name] = total[name] + n if name in total else n
+    return total

