@@ -41,13 +41,15 @@ class Terms:
 
     traces: str
     messages: str
+    # The SELECT of the view `nodes` of these two.
+    nodes: str
     seconds: float
     memory_mb: int
     threads: int
 
 
 def open_locked(terms: Terms) -> duckdb.DuckDBPyConnection:
-    """A connection of its own, with two views and no way to files, network or settings."""
+    """A connection of its own, with three views and no way to files, network or settings."""
     connection = duckdb.connect(
         config={
             "autoload_known_extensions": "false",
@@ -64,6 +66,7 @@ def open_locked(terms: Terms) -> duckdb.DuckDBPyConnection:
     connection.execute("set TimeZone = 'UTC'")
     connection.read_parquet(terms.traces).create_view("traces")
     connection.read_parquet(terms.messages).create_view("messages")
+    connection.execute(f"create view nodes as {terms.nodes}")
     quoted = ", ".join("'" + p.replace("'", "''") + "'" for p in (terms.traces, terms.messages))
     connection.execute(f"set allowed_paths = [{quoted}]")
     connection.execute("set enable_external_access = false")
@@ -71,9 +74,11 @@ def open_locked(terms: Terms) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def answer(terms: Terms, sql: str, max_rows: int) -> pa.Table:
+def answer(terms: Terms, sql: str, max_rows: int, tools: list[str], labels: list[str]) -> pa.Table:
     """The rows of the SELECT in the shape of `COLUMNS`, and whether a value was no number."""
     with open_locked(terms) as connection:
+        connection.execute("set variable tools = $1", [tools])
+        connection.execute("set variable labels = $1", [labels])
         kinds = [statement.type.name for statement in connection.extract_statements(sql)]
         if len(kinds) != 1 or not kinds[0].startswith("SELECT"):
             raise Refused("is not one SELECT")
@@ -124,7 +129,7 @@ def serve(channel: Connection, terms: Terms) -> None:
             return
         limit_next_answer(terms)
         try:
-            table = answer(terms, job["sql"], job["max_rows"])
+            table = answer(terms, **job)
             stream = pa.BufferOutputStream()
             with pa.ipc.new_stream(stream, table.schema) as writer:
                 writer.write_table(table)

@@ -17,7 +17,8 @@ from typing import Self
 import pyarrow as pa
 
 from flywheel.errors import BadMetric, TryAgain
-from flywheel.metrics.files import Metric
+from flywheel.metrics.metric import SqlMetric
+from flywheel.store.queries import query
 
 # A million answers with a reason each are some 150 MB.
 MAX_REPLY_BYTES = 1 << 30
@@ -47,7 +48,12 @@ class Sandbox:
     def __init__(self, traces: Path, messages: Path, limits: Limits):
         self.limits = limits
         self._terms = json.dumps(
-            {"traces": str(traces), "messages": str(messages), **asdict(limits)}
+            {
+                "traces": str(traces),
+                "messages": str(messages),
+                "nodes": query("metrics_runs/nodes"),
+                **asdict(limits),
+            }
         )
         self._folder = f"{traces.parent}/"
         self._running: tuple[subprocess.Popen[bytes], Connection] | None = None
@@ -58,7 +64,7 @@ class Sandbox:
     def __exit__(self, *_: object) -> None:
         self._end()
 
-    def answers(self, metric: Metric, max_rows: int) -> pa.Table:
+    def answers(self, metric: SqlMetric, max_rows: int) -> pa.Table:
         """What the metric's SELECT returns: trace_id, value, is_no_number, label, reason,
         evidence_turn, in no order.
 
@@ -67,7 +73,8 @@ class Sandbox:
         """
         channel = self._running[1] if self._running else self._start()
         try:
-            channel.send_bytes(json.dumps({"sql": metric.sql, "max_rows": max_rows}).encode())
+            job = {"tools": metric.tools, "labels": metric.labels, "max_rows": max_rows}
+            channel.send_bytes(json.dumps(job | {"sql": metric.sql}).encode())
             if not channel.poll(self.limits.seconds):
                 why = f"takes longer than {self.limits.seconds:g} s"
                 self._end()

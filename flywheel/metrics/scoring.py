@@ -7,37 +7,30 @@ fails is a counted result beside the others.
 
 import json
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
+from types import MappingProxyType
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from flywheel.errors import BadMetric
-from flywheel.metrics.files import Metric
+from flywheel.metrics.checking import ANSWERS, check_answers
+from flywheel.metrics.metric import CheckMetric, Metric, SqlMetric
 from flywheel.metrics.sandbox import Limits, Sandbox
 from flywheel.records import PartitionReport
 from flywheel.store import Stores
-from flywheel.store.snapshots import current_run, write_partition
+from flywheel.store.snapshots import Parts, current_run, write_partitions
 from flywheel.store.warehouse import Connection
 
 # Rows beyond one a trace or turn that are still read, so that a few too many are counted as such.
 SPARE_ROWS = 1_000
-
-_ANSWERS = pa.schema(
-    {
-        "trace_id": pa.string(),
-        "value": pa.float64(),
-        "label": pa.string(),
-        "reason": pa.string(),
-        "evidence_turn": pa.int32(),
-        "is_no_number": pa.bool_(),
-    }
-)
+# Scores that wait in memory for those of the next metric: to open the warehouse takes 60 ms.
+PENDING_ROWS = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +43,9 @@ class DayFiles:
     n_traces: int
     n_messages: int
     # When each (metric, version) first scored the day.
-    scored_at: dict[tuple[str, str], datetime]
+    scored_at: Mapping[tuple[str, str], datetime]
+    # The two files as `traces` and `messages`, for what is asked of every metric's rows.
+    connection: Connection
 
     def max_rows(self, metric: Metric) -> int:
         """The most rows that the metric may return."""
@@ -66,8 +61,21 @@ def score_day_by_code(
     traces (turns, for a metric of turns) and rows for anything else; a metric that fails as a whole
     has failed for every one of them.
     """
+    reports: list[PartitionReport] = []
+    pending: list[Parts] = []
+    n_pending = 0
     with exported_day(stores, day) as files, _sandbox(stores, files, limits) as sandbox:
-        return [_score(stores, sandbox, metric, files) for metric in metrics]
+        for metric in metrics:
+            report, parts = _score(stores, sandbox, metric, files)
+            reports.append(report)
+            pending.append(parts)
+            n_pending += report.done
+            if n_pending > PENDING_ROWS:
+                write_partitions(stores, pending)
+                pending, n_pending = [], 0
+    if pending:
+        write_partitions(stores, pending)
+    return reports
 
 
 def run_metric(stores: Stores, metric: Metric, day: date, limits: Limits | None = None) -> pa.Table:
@@ -76,8 +84,15 @@ def run_metric(stores: Stores, metric: Metric, day: date, limits: Limits | None 
     Raises BadMetric where the metric fails as a whole.
     """
     with exported_day(stores, day) as files, _sandbox(stores, files, limits) as sandbox:
-        answers = sandbox.answers(metric, files.max_rows(metric))
-        return _scores_of(_checked(metric, files, answers))
+        return scores_of(checked_over(stores, sandbox, metric, files))
+
+
+def checked_over(stores: Stores, sandbox: Sandbox, metric: Metric, files: DayFiles) -> pa.Table:
+    """What a metric says of the traces in the files, a row each, as it would be scored.
+
+    `failed` and `skipped` say why a row is no score. Raises BadMetric where it fails as a whole.
+    """
+    return _checked(metric, files, _answers(stores, sandbox, metric, files))
 
 
 @contextmanager
@@ -85,54 +100,74 @@ def exported_day(stores: Stores, day: date) -> Iterator[DayFiles]:
     """The day's current traces and messages as Parquet files, until the block ends."""
     with tempfile.TemporaryDirectory(prefix="flywheel-metrics-") as folder:
         traces, messages = Path(folder) / "traces.parquet", Path(folder) / "messages.parquet"
-        with stores.warehouse.open() as connection:
+        with stores.warehouse.read() as connection:
             n_traces = connection.count("metrics_runs/traces_of_day", day=day, path=str(traces))
             n_messages = connection.count(
                 "metrics_runs/messages_of_day", day=day, path=str(messages)
             )
             earlier = connection.run("metrics_runs/scored_at", day=day).fetchall()
         scored_at = {(metric, version): when for metric, version, when in earlier}
-        yield DayFiles(day, traces, messages, n_traces, n_messages, scored_at)
+        with opened_files(traces, messages, n_traces, n_messages, day, scored_at) as files:
+            yield files
+
+
+@contextmanager
+def opened_files(
+    traces: Path,
+    messages: Path,
+    n_traces: int,
+    n_messages: int,
+    day: date = date.min,
+    scored_at: Mapping[tuple[str, str], datetime] = MappingProxyType({}),
+) -> Iterator[DayFiles]:
+    """Two Parquet files as metrics are run over them; of traces of any days where none is named."""
+    with duckdb.connect() as raw:
+        raw.read_parquet(str(traces)).create_view("traces")
+        raw.read_parquet(str(messages)).create_view("messages")
+        yield DayFiles(day, traces, messages, n_traces, n_messages, scored_at, Connection(raw))
 
 
 def _sandbox(stores: Stores, files: DayFiles, limits: Limits | None) -> Sandbox:
     return Sandbox(files.traces, files.messages, limits or Limits(threads=stores.warehouse.threads))
 
 
-def _score(stores: Stores, sandbox: Sandbox, metric: Metric, files: DayFiles) -> PartitionReport:
+def _answers(stores: Stores, sandbox: Sandbox, metric: Metric, files: DayFiles) -> pa.Table:
+    # A day without traces needs no sandbox: to start one takes half a second.
+    if files.n_traces and isinstance(metric, SqlMetric):
+        return sandbox.answers(metric, files.max_rows(metric))
+    if files.n_traces and isinstance(metric, CheckMetric):
+        return check_answers(stores, metric, files.day, files.traces, files.messages)
+    return ANSWERS.empty_table()
+
+
+def _score(
+    stores: Stores, sandbox: Sandbox, metric: Metric, files: DayFiles
+) -> tuple[PartitionReport, Parts]:
     try:
-        # A day without traces needs no sandbox: to start one takes half a second.
-        answers = _ANSWERS.empty_table()
-        if files.n_traces:
-            answers = sandbox.answers(metric, files.max_rows(metric))
-        checked = _checked(metric, files, answers)
+        checked = _checked(metric, files, _answers(stores, sandbox, metric, files))
         failed = _counts(checked, "failed")
         skipped = _counts(checked, "skipped")
     except BadMetric as error:
-        checked = _checked(metric, files, _ANSWERS.empty_table())
+        checked = _checked(metric, files, ANSWERS.empty_table())
         failed, skipped = {error.why: checked.num_rows}, {}
-    scores = _scores_of(checked)
+    scores = scores_of(checked)
     report = PartitionReport(files.day, checked.num_rows, scores.num_rows, skipped, failed)
-    _write(stores, metric, scores, report, files)
-    return report
+    return report, _parts(metric, scores, report, files)
 
 
 def _checked(metric: Metric, files: DayFiles, answers: pa.Table) -> pa.Table:
-    with duckdb.connect() as raw:
-        raw.read_parquet(str(files.traces)).create_view("traces")
-        raw.read_parquet(str(files.messages)).create_view("messages")
-        connection = Connection(raw)
-        with connection.given(answers=answers):
-            return connection.table(
-                "metrics_runs/checked_answers",
-                level=metric.level,
-                day=files.day,
-                metric=metric.name,
-                metric_version=metric.version,
-            )
+    with files.connection.given(answers=answers):
+        return files.connection.table(
+            "metrics_runs/checked_answers",
+            level=metric.level,
+            day=files.day,
+            metric=metric.name,
+            metric_version=metric.version,
+        )
 
 
-def _scores_of(checked: pa.Table) -> pa.Table:
+def scores_of(checked: pa.Table) -> pa.Table:
+    """Those of the rows that are scores."""
     stands = pc.and_(pc.is_null(checked["failed"]), pc.is_null(checked["skipped"]))
     return checked.filter(stands).drop_columns(["failed", "skipped"])
 
@@ -142,9 +177,7 @@ def _counts(checked: pa.Table, column: str) -> dict[str, int]:
     return {row["values"]: row["counts"] for row in counted.to_pylist()}
 
 
-def _write(
-    stores: Stores, metric: Metric, scores: pa.Table, report: PartitionReport, files: DayFiles
-) -> None:
+def _parts(metric: Metric, scores: pa.Table, report: PartitionReport, files: DayFiles) -> Parts:
     key = {
         "day": report.day,
         "metric": metric.name,
@@ -159,11 +192,8 @@ def _write(
         "failed": json.dumps(report.failed, sort_keys=True),
         "scored_at": files.scored_at.get((metric.name, metric.version), now),
     }
-    write_partition(
-        stores,
-        {
-            "scores": (key, scores),
-            "score_runs": (key, pa.Table.from_pylist([run])),
-            "current_runs": current_run(report.day, metric.name, metric.version, judge=""),
-        },
-    )
+    return {
+        "scores": (key, scores),
+        "score_runs": (key, pa.Table.from_pylist([run])),
+        "current_runs": current_run(report.day, metric.name, metric.version, judge=""),
+    }
