@@ -5,6 +5,7 @@ misses nothing.
 """
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -73,6 +74,14 @@ def share(interval: Interval) -> str:
 def coefficient(interval: Interval) -> str:
     """A number around 0 to 1 with its interval: `0.71 [0.58, 0.83]`."""
     return _unbroken(f"{interval.estimate:.2f} [{interval.low:.2f}, {interval.high:.2f}]")
+
+
+def price(usd: float) -> str:
+    """An amount to two digits that say something, however small: `0.0000012`, `3.4`, `120`."""
+    if usd <= 0 or usd >= 100:
+        return f"{usd:,.0f}"
+    places = max(0, 1 - math.floor(math.log10(usd)))
+    return f"{usd:.{places}f}"
 
 
 def _unbroken(number: str) -> str:

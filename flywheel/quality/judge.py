@@ -72,7 +72,7 @@ def measure_calibration(stores: Stores) -> CalibrationReport:
 
     Labels weigh 1 / draw probability, 20 at most, and 1 where it is unknown; bins have equal mass.
     """
-    with stores.warehouse.open() as connection:
+    with stores.warehouse.read() as connection:
         rows = connection.table(
             "quality/labels_of_split", split="calibration", largest_weight=LARGEST_WEIGHT
         )

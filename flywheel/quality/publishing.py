@@ -4,7 +4,7 @@ Judged traces, estimates and the ledger in, one artifact out; the one idea is th
 warehouse and draws nothing.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import pyarrow as pa
@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from flywheel.quality.answers import shared_answers
 from flywheel.quality.figures import Figure, with_chart
+from flywheel.quality.judge_change import JudgeChange, measure_judge_changes
 from flywheel.quality.rates import RateEstimate
 from flywheel.quality.readings import (
     read_agreement,
@@ -20,7 +21,9 @@ from flywheel.quality.readings import (
     read_rates,
     read_waiting,
 )
+from flywheel.quality.steps import step_figures
 from flywheel.quality.trends import measure_trends
+from flywheel.quality.watched import watched_figures
 from flywheel.records import Interval
 from flywheel.statistics import JudgeCard
 from flywheel.store import Stores
@@ -35,6 +38,7 @@ class PublishedQuality:
 
     `estimates` are those of the whole time; `judge` has the rates of the judge's card by name, on
     `n_labels` audit labels of which `n_errors` are of an error, and nothing where they are too few.
+    `changes` says of each judge that read lately whether it agrees with people as it did.
     """
 
     measured_at: datetime
@@ -43,6 +47,7 @@ class PublishedQuality:
     n_labels: int
     n_errors: int
     figures: list[Figure]
+    changes: list[JudgeChange] = field(default_factory=list)
 
 
 _ADAPTER = TypeAdapter(PublishedQuality)
@@ -75,7 +80,12 @@ def publish_quality(
         card.rates if card else {},
         card.n if card else 0,
         card.positives if card else 0,
-        [with_chart(figure, chart, known) for figure, chart in read],
+        [
+            *(with_chart(figure, chart, known) for figure, chart in read),
+            *watched_figures(stores),
+            *step_figures(stores),
+        ],
+        measure_judge_changes(rows),
     )
     publish(stores, NAME, _ADAPTER.dump_json(made))
     return made

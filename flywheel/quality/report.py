@@ -7,21 +7,21 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from flywheel.errors import NotEnough
 from flywheel.quality.audit import judged_traces
 from flywheel.quality.judge import CalibrationReport, card_of, measure_calibration
 from flywheel.quality.publishing import publish_quality
-from flywheel.quality.rates import RateEstimate, rates_of
+from flywheel.quality.rates import METRIC, RateEstimate, rates_of
 from flywheel.statistics import JudgeCard
 from flywheel.store import Stores
 from flywheel.store.ledger import now
 from flywheel.store.snapshots import write_partition
 
-METRIC = "perceived_error"
 _STORED = (
     *("app", "judge_version", "method", "n_traces", "n_labels", "estimate", "low", "high"),
-    *("first_day", "last_day"),
+    "release",
 )
 
 
@@ -42,10 +42,11 @@ def write_quality_report(stores: Stores, at: datetime | None = None) -> QualityR
     """
     rows = judged_traces(stores)
     estimates = rates_of(rows)
-    known = [e for e in estimates if e.estimate is not None]
+    by_release = rates_of(rows, by="release") if len(pc.unique(rows["release"])) > 1 else []
+    known = [e for e in (*estimates, *by_release) if e.estimate is not None]
     if known:
         key = {"metric": METRIC, "first_day": known[0].first_day, "last_day": known[0].last_day}
-        stored = [{name: getattr(e, name) for name in _STORED} | {"metric": METRIC} for e in known]
+        stored = [{name: getattr(e, name) for name in _STORED} | key for e in known]
         write_partition(stores, {"estimates": (key, pa.Table.from_pylist(stored))})
     try:
         agreement = card_of(rows)

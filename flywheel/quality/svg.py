@@ -23,6 +23,7 @@ _LOOKS = {
     *("text-anchor", "font-size", "font-weight"),
 }
 _DEFAULTS = {("opacity", "1"), ("stroke-width", "1")}
+_VARIABLE = re.compile(r"var\(--[a-z-]+, (#[0-9a-f]{6})\)")
 _LONG_NUMBER = re.compile(r"-?\d+\.\d{2,}")
 
 
@@ -41,6 +42,17 @@ def for_page(svg: str, colours: Mapping[str, str], class_name: str) -> str:
     root.set("focusable", "false")
     ElementTree.register_namespace("", _SVG)
     return ElementTree.tostring(root, encoding="unicode")
+
+
+def as_png(drawing: str) -> bytes:
+    """What `for_page` made, as a picture on white that stands alone."""
+    import vl_convert
+
+    alone = _VARIABLE.sub(lambda found: found[1], drawing)
+    # A page gives it a ground and a font.
+    sheet = '<rect width="100%" height="100%" fill="#ffffff"/>'
+    alone = re.sub("<svg([^>]*)>", rf'<svg font-family="sans-serif"\1>{sheet}', alone, count=1)
+    return bytes(vl_convert.svg_to_png(alone, scale=1.5))
 
 
 def _clean(element: ElementTree.Element, colours: Mapping[str, str]) -> None:

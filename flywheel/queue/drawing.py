@@ -15,7 +15,8 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from flywheel.queue.filters import n_claimed, parts
-from flywheel.queue.queues import QUEUE, queue_named
+from flywheel.queue.overdue import AGAINST, draw_overdue, keys_of, noted
+from flywheel.queue.queues import QUEUE, UNDRAWN_QUEUES, UNDRAWN_REASONS, queue_named
 from flywheel.settings import QueueSettings
 from flywheel.store import Stores
 from flywheel.store.ledger import Ledger, now, record_action
@@ -26,14 +27,18 @@ if TYPE_CHECKING:
     from flywheel.metrics import Metric
 
 AUDIT = "random_audit"
+# Of the targeted draw behind its floor, what goes to likely errors: they are what people repair,
+# and the more of them, the less the estimate is worth.
+LIKELY_SHARE = 0.25
 ACTOR = "pipeline"
-# What a metric of yes or no says where it speaks against a trace.
-_AGAINST = {"lower_is_better": "true", "higher_is_better": "false"}
 # What an item keeps of the verdict that it was drawn by last.
 _OF_VERDICT = (
     *("probability", "judge_version", "judge_reason", "judge_reason_code"),
     *("evidence_turn", "similar"),
 )
+
+# What an item keeps of what a metric says of it.
+_OF_METRIC = ("metric", "value", "label", "is_against", "is_questioned")
 
 _Row: TypeAlias = Mapping[str, object]
 _Key: TypeAlias = tuple[str, str]
@@ -44,7 +49,10 @@ class QueueReport:
     """What was drawn of one day.
 
     `already_open` of it were items before; `superseded` are waiting items of earlier versions of
-    the day's traces, that were declined for the version of now.
+    the day's traces, that were declined for the version of now. `expected_items` is what the
+    chances add up to. `expected_se` is the standard error of the day's weighted rate that they make
+    the draw worth, and `uniform_se` that of as many traces drawn uniformly; both rest on a judge
+    that is calibrated.
     """
 
     day: date
@@ -53,6 +61,9 @@ class QueueReport:
     by_reason: dict[str, int]
     already_open: int
     superseded: int
+    expected_items: float = 0.0
+    expected_se: float | None = None
+    uniform_se: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +71,9 @@ class _Drawn:
     """What the warehouse says of a day."""
 
     pool: int
+    expected_items: float
+    expected_se: float | None
+    uniform_se: float | None
     items: list[_Row]
     # By version of a trace.
     against: Mapping[_Key, list[_Row]]
@@ -72,11 +86,14 @@ def fill_queue(
     """Put the day's traces that are worth a person's time into the review queue.
 
     Of the eligible traces with a verdict, a uniform audit takes `daily_items * audit_share` and a
-    targeted draw the rest, both in expectation; each item keeps the probability that either took
-    it, and that the audit did. Drawn again with other verdicts, a waiting item keeps the larger of
-    its probabilities, which is exact because its hash is the same. `metrics` say which of the day's
-    scores by code speak against a trace. A waiting item of an earlier version of a trace is
-    declined. What somebody has on the desk, or does not wait, is never touched.
+    targeted draw the rest, in expectation; each item keeps the probability that either took it, and
+    that the audit did. The targeted draw goes where the error of the day's rate falls most, with a
+    uniform floor and a share for likely errors. Drawn again with other verdicts, a waiting item
+    keeps the larger of its probabilities, which is exact because its hash is the same. `metrics`
+    say which of the day's scores by code speak against a trace, and which are overdue for a review
+    of their own: `review_due_items` verdicts of each of those are drawn besides. A waiting item of
+    an earlier version of a trace is declined. What somebody has on the desk, or does not wait, is
+    never touched.
 
     Source: active statistical inference (Zrnic and Candès, 2403.03208).
     """
@@ -92,7 +109,15 @@ def fill_queue(
         superseded = _supersede(ledger, drawn.changed, day)
     reasons = Counter(str(item["reason"]) for item in drawn.items)
     return QueueReport(
-        day, drawn.pool, len(drawn.items), dict(sorted(reasons.items())), len(known), superseded
+        day,
+        drawn.pool,
+        len(drawn.items),
+        dict(sorted(reasons.items())),
+        len(known),
+        superseded,
+        drawn.expected_items,
+        drawn.expected_se,
+        drawn.uniform_se,
     )
 
 
@@ -106,27 +131,33 @@ def _draw(
     stores: Stores, settings: QueueSettings, day: date, metrics: Iterable["Metric"]
 ) -> _Drawn:
     audit_items = settings.daily_items * settings.audit_share
-    directed = [(m.name, _AGAINST[m.direction]) for m in metrics if m.direction in _AGAINST]
+    metrics = list(metrics)
+    directed = [(m.name, AGAINST[m.direction]) for m in metrics if m.direction != "neutral"]
     names, labels = zip(*directed, strict=True) if directed else ((), ())
     directions = pa.table(
         {"metric": pa.array(names, pa.string()), "label": pa.array(labels, pa.string())}
     )
-    with stores.warehouse.open() as connection:
-        pool = connection.count("queue/pool_size", day=day)
-        table = connection.table(
-            "queue/drawn_traces",
+    with stores.warehouse.read() as connection:
+        chances = connection.table(
+            "queue/chances_of_day",
             day=day,
+            items=settings.daily_items,
             audit_items=audit_items,
-            targeted_items=settings.daily_items - audit_items,
             uniform_floor=settings.uniform_floor,
+            likely_share=LIKELY_SHARE,
         )
-        with connection.given(drawn=table, directions=directions):
+        with connection.given(chances=chances):
+            (worth,) = connection.table("queue/expected_error").to_pylist()
+            table = connection.table("queue/drawn_traces", day=day)
+        late = draw_overdue(connection, chances, table, metrics, day, settings.review_due_items)
+        items = [*map(late.with_chance, table.to_pylist()), *late.items]
+        with connection.given(drawn=keys_of(items), directions=directions):
             flags = connection.table("queue/metrics_against", day=day).to_pylist()
         changed = connection.table("queue/changed_traces", day=day).to_pylist()
     against = defaultdict(list)
     for flag in flags:
         against[_key(flag)].append(flag)
-    return _Drawn(pool, table.to_pylist(), against, changed)
+    return _Drawn(**worth, items=items, against=noted(against, late), changed=changed)
 
 
 def _key(row: _Row | sa.RowMapping) -> _Key:
@@ -134,10 +165,14 @@ def _key(row: _Row | sa.RowMapping) -> _Key:
 
 
 def _known_items(ledger: sa.Connection, drawn: Sequence[_Row]) -> dict[_Key, sa.RowMapping]:
-    """The items of these versions of traces, whatever queue they stand in by now."""
+    """The items of these versions of traces, whatever queue they stand in by now.
+
+    An item of a panel's, a complaint's or an engineer's is not of this draw, and is left alone.
+    """
     wanted = {_key(item) for item in drawn}
     found = _locked_items(ledger, {trace_id for trace_id, _ in wanted})
-    return {_key(row): row for row in found if _key(row) in wanted}
+    drawn_ones = [row for row in found if row["queue"] not in UNDRAWN_QUEUES]
+    return {_key(row): row for row in drawn_ones if _key(row) in wanted}
 
 
 def _locked_items(ledger: sa.Connection, trace_ids: Iterable[str]) -> list[sa.RowMapping]:
@@ -182,8 +217,8 @@ def _refresh(ledger: sa.Connection, pairs: Sequence[tuple[sa.RowMapping, _Row]])
             # What the audit drew once stays an audit.
             "reason": AUDIT if old["reason"] == AUDIT else new["reason"],
             "priority": old["priority"] if old["reason"] == AUDIT else new["priority"],
-            "draw_probability": max(old["draw_probability"], new["draw_probability"]),
-            "audit_probability": max(old["audit_probability"], new["audit_probability"]),
+            "draw_probability": _larger("draw_probability", old, new),
+            "audit_probability": _larger("audit_probability", old, new),
         }
         | {name: new[name] for name in _OF_VERDICT}
         for old, new in pairs
@@ -195,6 +230,12 @@ def _refresh(ledger: sa.Connection, pairs: Sequence[tuple[sa.RowMapping, _Row]])
     return {_key(old): old["item_id"] for old, _ in pairs if old["item_id"] in untouched}
 
 
+def _larger(chance: str, old: sa.RowMapping, new: _Row) -> float:
+    """Of two draws by one hash; what was moved here undrawn has no chance of its own."""
+    before = 0.0 if old["reason"] in UNDRAWN_REASONS else float(old[chance])
+    return max(before, float(str(new[chance])))
+
+
 def _note_metrics(
     ledger: sa.Connection, item_ids: Mapping[_Key, int], against: Mapping[_Key, Sequence[_Row]]
 ) -> None:
@@ -202,7 +243,7 @@ def _note_metrics(
     for part in parts(list(item_ids.values())):
         ledger.execute(item_metrics.delete().where(item_metrics.c.item_id.in_(part)))
     rows = [
-        {"item_id": item_id} | {name: flag[name] for name in ("metric", "value", "label")}
+        {"item_id": item_id} | {name: flag[name] for name in _OF_METRIC}
         for key, item_id in item_ids.items()
         for flag in against.get(key, ())
     ]

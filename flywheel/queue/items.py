@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from flywheel.errors import NotFound
 from flywheel.queue.filters import Condition, ItemFilter, is_live, matching, n_decided
+from flywheel.queue.queues import PANEL_QUEUE
 from flywheel.records import ItemStatus, QueueReason
 from flywheel.store.ledger import Ledger, in_utc, now
 from flywheel.store.tables import claims, item_metrics, queue_items, queues, trace_documents
@@ -30,11 +31,13 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class ItemMetric:
-    """A metric by code that speaks against a trace."""
+    """A metric by code that speaks against a trace, or that is itself in question on it."""
 
     metric: str
     value: float | None
     label: str | None
+    is_against: bool = True
+    is_questioned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,20 +177,38 @@ def why_here(item: Item) -> list[str]:
     """
     if item.is_blind:
         return ["Drawn for review."]
-    sentences = ["Reviewers disagree."] if "disputed" in (item.status, item.reason) else []
+    is_of_panel = item.queue == PANEL_QUEUE
+    sentences = ["Reviewers disagree."] if item.status == "disputed" else []
+    if is_of_panel:
+        return [*sentences, _OF_PANEL[item.reason == "panel_audit"]]
     if item.reason == "random_audit":
         share = _share(item.audit_probability)
         sentences.append(f"Drawn at random, to measure the judge: {share} of that day's traces.")
+    elif item.reason == "disputed":
+        sentences.append("Tiers of the judge disagree.")
     elif item.reason == "complaint":
         sentences.append("A user complained.")
+    elif item.reason == "picked":
+        sentences.append("Somebody who manages the queue wants it looked at.")
     elif item.reason == "review_due":
-        sentences.append("It was decided on so long ago that it is due again.")
+        sentences.append(_of_overdue([m.metric for m in item.metrics if m.is_questioned]))
     sentences.append(_of_the_judge(item))
-    return sentences + _of_metrics([metric.metric for metric in item.metrics])
+    return sentences + _of_metrics([metric.metric for metric in item.metrics if metric.is_against])
+
+
+# Whether the panel agreed, and so an audit drew the item.
+_OF_PANEL = {
+    False: "A panel of judges is not of one mind.",
+    True: "A panel of judges is of one mind; drawn at random, to see how often that is wrong.",
+}
 
 
 def _of_the_judge(item: Item) -> str:
     if item.probability is None:
+        # What a person brought here may never have been judged.
+        is_unasked = item.judge_version is None and item.reason in ("complaint", "picked")
+        if is_unasked:
+            return "The judge has said nothing of it."
         return "The judge's verdict could not be read."
     chance = _percent(item.probability)
     if item.reason == "uncertain" and 0.2 <= item.probability <= 0.8:
@@ -200,6 +221,11 @@ def _of_metrics(names: Sequence[str]) -> list[str]:
     if len(names) < 2:
         return [f"The metric {name} speaks against it." for name in names]
     return [f"The metrics {', '.join(names[:-1])} and {names[-1]} speak against it."]
+
+
+def _of_overdue(names: Sequence[str]) -> str:
+    of = f" of {', '.join(names)}" if names else ""
+    return f"The review{of} is overdue: say whether the metric is right here."
 
 
 def _share(probability: float) -> str:
@@ -239,7 +265,7 @@ def _item(
     row: sa.RowMapping, on_desk: Sequence[sa.RowMapping], against: Sequence[sa.RowMapping]
 ) -> Item:
     held = [Claim(claim["reviewer"], in_utc(claim["claimed_until"])) for claim in on_desk]
-    metrics = [ItemMetric(one["metric"], one["value"], one["label"]) for one in against]
+    metrics = [ItemMetric(*(one[field.name] for field in fields(ItemMetric))) for one in against]
     similar = json.loads(row["similar"] or "[]")
     of_row: Mapping[str, Any] = dict(row) | {
         "queued_at": in_utc(row["queued_at"]),

@@ -12,12 +12,23 @@ import sqlalchemy as sa
 
 from flywheel.errors import BadInput, NotFound
 from flywheel.queue.filters import Condition, n_claimed, n_decided, parts
-from flywheel.records import unit_hash
+from flywheel.records import QueueReason, unit_hash
 from flywheel.store.ledger import Ledger, record_action
 from flywheel.store.tables import queue_items, queues
 
 # Where a day's draw goes.
 QUEUE = "review"
+# Where panels of judges hand over to people.
+PANEL_QUEUE = "panel"
+# What end users complain of.
+COMPLAINT_QUEUE = "complaints"
+# What an engineer wants looked at.
+PICKED_QUEUE = "picked"
+# Queues and reasons of items that no draw of the day took: an estimate leaves them out.
+UNDRAWN_QUEUES = (PANEL_QUEUE, COMPLAINT_QUEUE, PICKED_QUEUE)
+COMPLAINT: QueueReason = "complaint"
+PICKED: QueueReason = "picked"
+UNDRAWN_REASONS = (COMPLAINT, PICKED)
 # More would never be done with an item.
 MAX_REVIEWERS = 9
 
