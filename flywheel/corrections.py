@@ -2,7 +2,8 @@
 
 The ledger's decisions in, the warehouse's `decisions`, `labels` and `corrections` out; the one idea
 is that all three are derived, so that they are made anew each time and an undo leaves no trace.
-What was decided on from a file is published as documents, so that it can be shown and exported.
+What a panel of judges settled becomes a label where no person has said anything. What was decided
+on from a file is published as documents, so that it can be shown and exported.
 """
 
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import sqlalchemy as sa
 
 from flywheel.store import Stores
 from flywheel.store.ledger import Ledger
-from flywheel.store.tables import decisions
+from flywheel.store.tables import decisions, panel_outcomes
 from flywheel.traces.documents import publish_documents
 
 # Rows that are Python objects at once.
@@ -41,6 +42,18 @@ _MIRROR = pa.schema(
         ("decided_at", pa.timestamp("us", "UTC")),
     ]
 )
+_OUTCOMES = pa.schema(
+    [
+        ("trace_id", pa.string()),
+        ("content_hash", pa.string()),
+        ("perceived_error", pa.bool_()),
+        ("settled_in_round", pa.int32()),
+        ("is_audited", pa.bool_()),
+        ("rubric_version", pa.string()),
+        ("draw_probability", pa.float64()),
+        ("settled_at", pa.timestamp("us", "UTC")),
+    ]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +62,8 @@ class LabelReport:
 
     `decisions` counts all rows, undone ones too; `disputed` and `without_trace` count the versions
     of traces that have no label because reviewers tie, or because they are not in the warehouse.
-    `sensitive` are labels that count in rates alone; `documents` were published now.
+    `sensitive` are labels that count in rates alone; `documents` were published now. `panel` are
+    labels beside these, which a panel of judges gave and no person.
     """
 
     decisions: int
@@ -62,6 +76,7 @@ class LabelReport:
     adjudicated: int
     sensitive: int
     documents: int
+    panel: int
 
 
 def derive_labels(stores: Stores) -> LabelReport:
@@ -72,13 +87,16 @@ def derive_labels(stores: Stores) -> LabelReport:
     that was decided on: the views `current_labels` and `current_corrections` leave out those of
     versions since replaced.
     """
-    mirrored = _all_decisions(stores.ledger)
+    mirrored, outcomes = _all_decisions(stores.ledger), _all_outcomes(stores.ledger)
     with stores.warehouse.open() as connection:
-        with connection.transaction(), connection.given(ledger_decisions=mirrored):
-            connection.run("corrections/clear_decisions")
-            connection.run("corrections/mirror_decisions")
+        given = connection.given(ledger_decisions=mirrored, ledger_outcomes=outcomes)
+        with connection.transaction(), given:
+            for what in ("decisions", "panel_outcomes"):
+                connection.run(f"corrections/clear_{what}")
+                connection.run(f"corrections/mirror_{what}")
             connection.run("corrections/clear_labels")
             connection.run("corrections/derive_labels")
+            connection.run("corrections/derive_panel_labels")
             connection.run("corrections/clear_corrections")
             n_corrections = connection.count("corrections/derive_corrections")
         splits = connection.table("corrections/labels_by_split").to_pylist()
@@ -91,12 +109,13 @@ def derive_labels(stores: Stores) -> LabelReport:
         labels=sum(row["n"] for row in splits),
         positives=sum(row["n_positive"] for row in splits),
         corrections=n_corrections,
-        by_split={row["split"]: row["n"] for row in splits},
+        by_split={row["split"]: row["n"] for row in splits if row["n"]},
         disputed=len(disputed),
         without_trace=without_trace,
         adjudicated=sum(row["n_adjudicated"] for row in splits),
         sensitive=sum(row["n_sensitive"] for row in splits),
         documents=documents,
+        panel=sum(row["n_panel"] for row in splits),
     )
 
 
@@ -108,6 +127,18 @@ def check_splits(stores: Stores) -> list[str]:
     """
     with stores.warehouse.open() as connection:
         return [str(row[0]) for row in connection.rows("corrections/sessions_in_two_splits")]
+
+
+def _all_outcomes(ledger: Ledger) -> pa.Table:
+    key = panel_outcomes.c["trace_id", "content_hash"]
+    wanted = sa.select(*(panel_outcomes.c[name] for name in _OUTCOMES.names)).order_by(*key)
+    with ledger.read() as connection:
+        rows = connection.execute(wanted).all()
+    values = zip(*rows, strict=True) if rows else ((),) * len(_OUTCOMES)
+    return pa.table(
+        [pa.array(v, field.type) for v, field in zip(values, _OUTCOMES, strict=True)],
+        schema=_OUTCOMES,
+    )
 
 
 def _all_decisions(ledger: Ledger) -> pa.Table:

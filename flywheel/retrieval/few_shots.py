@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from flywheel.models.embedder import Embedder, Vectors
 from flywheel.records import Conversation, Hit, PartitionReport
-from flywheel.retrieval.index import CorrectionIndex, read_current, utc_microseconds
+from flywheel.retrieval.generation import CorrectionIndex, utc_microseconds
+from flywheel.retrieval.index import read_current
 from flywheel.retrieval.keys import key_vectors, query_turns
 from flywheel.retrieval.ranking import (
     Candidates,
@@ -104,7 +105,8 @@ def few_shots_for_day(
     with stores.warehouse.open() as connection:
         asked = connection.rows("retrieval/queries_of_day", day=day)
         users = {str(trace_id): user for trace_id, _, user in asked}
-        conversations = [] if obstacle else read_traces(connection, users, levers)
+        words = levers.of_words
+        conversations = [] if obstacle else read_traces(connection, users, words)
     skipped: Counter[str] = Counter()
     rows: list[dict[str, object]] = []
     done = 0
@@ -160,6 +162,8 @@ def _candidates(
         disagreement=index.disagreement[positions],
         perceived_error=index.perceived_error[positions],
         vectors=index.vectors_at(positions),
+        # A judge is shown examples for a whole conversation.
+        closeness=np.zeros(len(positions)),
     )
 
 

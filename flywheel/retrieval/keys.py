@@ -1,18 +1,21 @@
-"""What of a conversation is compared: a reaction of the user, with the answer it reacts to.
+"""What of a conversation is compared: for a judge a reaction, for an application a request.
 
-Conversations in, unit vectors out. An example has one key, that of its evidence; a query has one a
-reaction, and an example is as similar to it as to the nearest of them.
+Conversations in, unit vectors out. An example for a judge has one key, that of its evidence with
+the answer before it; a query has one a reaction, and an example is as similar to it as to the
+nearest of them. An example for an application is known by the request that its answer replied to.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from flywheel.models.embedder import Embedder, Vectors
+from flywheel.models.embedder import TextEncoder, Vectors
 from flywheel.records import Conversation, Turn
 
 # Reactions of a query that are looked up: the last ones.
 MAX_QUERY_KEYS = 8
+# Of a request, what is compared: embedders read some 250 words, and tokenizers all they are given.
+REQUEST_CHARS = 4_000
 
 KeyTurns = tuple[Turn, Turn]
 
@@ -34,7 +37,7 @@ def query_turns(conversation: Conversation) -> list[KeyTurns]:
     return [_with_answer(conversation, i) for i in conversation.reactions[-MAX_QUERY_KEYS:]]
 
 
-def key_vectors(embedder: Embedder, keys: Sequence[KeyTurns]) -> Vectors:
+def key_vectors(embedder: TextEncoder, keys: Sequence[KeyTurns]) -> Vectors:
     """The unit vector of e(user turn) + e(answer before), float32 of shape (n_keys, dim)."""
     vectors = embedder.encode([turn.text for key in keys for turn in key])
     if not keys:
@@ -43,6 +46,45 @@ def key_vectors(embedder: Embedder, keys: Sequence[KeyTurns]) -> Vectors:
     # Two opposite vectors sum to nothing: such a key is similar to no other.
     lengths = np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), 1e-12)
     return np.asarray(sums / lengths, np.float32)
+
+
+def request_turns(
+    conversation: Conversation, corrected_turn: int | None, evidence_turn: int | None
+) -> KeyTurns | None:
+    """The request of the user that an answer replied to, and the answer; None without a request.
+
+    The answer is the message at `corrected_turn`, else the one that the evidence speaks of, else
+    the last that the user reacted to, else the last. One of tool calls alone has no text.
+    """
+    position = corrected_turn
+    if position is None:
+        position = _judged_answer(conversation, evidence_turn)
+    before = [t for t in conversation.turns if position is not None and t.position < position]
+    request = next((t for t in reversed(before) if t.role == "user" and t.text.strip()), None)
+    if request is None or position is None:
+        return None
+    silent = Turn(position, "assistant", "")
+    return request, next((t for t in conversation.turns if t.position == position), silent)
+
+
+def request_text(text: str) -> str:
+    """What of a request is embedded: the same for an example and for a query."""
+    return text.strip()[:REQUEST_CHARS]
+
+
+def request_vectors(embedder: TextEncoder, keys: Sequence[KeyTurns]) -> Vectors:
+    """The unit vectors of the requests alone, float32 of shape (n_keys, dim)."""
+    return embedder.encode([request_text(request.text) for request, _ in keys])
+
+
+def _judged_answer(conversation: Conversation, evidence_turn: int | None) -> int | None:
+    said = {turn.position: turn.role for turn in conversation.turns}
+    if evidence_turn is not None and said.get(evidence_turn) == "assistant":
+        return evidence_turn
+    key = key_turns(conversation, evidence_turn)
+    if key is not None:
+        return key[1].position
+    return max((place for place, role in said.items() if role == "assistant"), default=None)
 
 
 def _with_answer(conversation: Conversation, reaction: int) -> KeyTurns:

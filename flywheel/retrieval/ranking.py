@@ -26,7 +26,10 @@ Integers = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Examples to choose from, one entry each; `vectors` has shape (n, dim), of unit length."""
+    """Examples to choose from, one entry each; `vectors` has shape (n, dim), of unit length.
+
+    `closeness` is that of `places`, in [0, 1]: 0 for all where no node asks.
+    """
 
     ids: Integers
     similarity: Floats
@@ -34,6 +37,7 @@ class Candidates:
     disagreement: Bools
     perceived_error: Bools
     vectors: Vectors
+    closeness: Floats
 
     def take(self, where: Integers | Bools) -> "Candidates":
         """These entries alone, in this order."""
@@ -44,18 +48,24 @@ class Candidates:
             self.disagreement[where],
             self.perceived_error[where],
             self.vectors[where],
+            self.closeness[where],
         )
 
 
 def score_examples(
     candidates: Candidates, settings: RetrievalSettings, policy: Policy = "full"
 ) -> Floats:
-    """max(0, cos) * 2^(-age / half_life) * (1 + gamma * disagreement), in [0, 1 + gamma]."""
+    """max(0, cos) * 2^(-age / half_life) * (1 + gamma * disagreement) * node_boost^closeness.
+
+    In [0, (1 + gamma) * node_boost]; with a boost of 1, or where no node asks, the last factor
+    is 1.
+    """
     score = np.maximum(0.0, candidates.similarity)
     if policy in ("recency", "full"):
         score = score * np.exp2(-candidates.age_days / settings.half_life_days)
     if policy == "full":
         score = score * (1.0 + settings.gamma * candidates.disagreement)
+        score = score * settings.node_boost**candidates.closeness
     return score
 
 

@@ -1,6 +1,6 @@
-"""The index follows the labels: what is new is embedded and added, what no longer stands removed.
+"""The indexes follow the labels: what is new is embedded and added, what no longer stands removed.
 
-`labels` and `corrections` of the warehouse in, a generation of the index out. The one idea is that
+`labels` and `corrections` of the warehouse in, a generation of each index out. The one idea is that
 an update costs what has changed: the difference is found in SQL, and only its texts are read and
 embedded.
 """
@@ -9,8 +9,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 import pyarrow as pa
@@ -18,25 +17,23 @@ import pyarrow.compute as pc
 
 from flywheel.models.embedder import Embedder, Vectors
 from flywheel.records import Conversation
+from flywheel.retrieval.examples import ADDRESSES_A_MODEL, Row, key_of, vectors_of, words_of
+from flywheel.retrieval.generation import ROWS, CorrectionIndex, Held, Manifest, faiss_id
 from flywheel.retrieval.index import (
-    ROWS,
-    CorrectionIndex,
-    Manifest,
+    Purpose,
     current_version,
-    faiss_id,
+    note_held,
     only_writer,
     point_to,
     publish,
     read_current,
 )
-from flywheel.retrieval.keys import KeyTurns, key_turns, key_vectors
+from flywheel.retrieval.keys import KeyTurns
+from flywheel.retrieval.places import Place, read_places
 from flywheel.retrieval.vectors import FLAT_UP_TO, VectorIndex, build_vectors
-from flywheel.safety import injected_instruction
 from flywheel.store import Stores
+from flywheel.store.warehouse import Connection
 from flywheel.traces.conversations import InputLevers, read_traces
-
-# A row of the warehouse or of the index, by column.
-Row = dict[str, Any]
 
 # What sql/retrieval/example_changes.sql compares.
 _COMPARED = [
@@ -51,7 +48,11 @@ _COMPARED = [
     "decided_at",
     "corrected_text",
     "corrected_tool_calls",
+    "corrected_turn",
+    "original_tool_calls",
 ]
+# Ids before the newest decision among which one may be missing whose transaction was under way.
+HELD_WINDOW = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,13 @@ class IndexReport:
 
 
 @dataclass(frozen=True, slots=True)
+class IndexesReport(IndexReport):
+    """What an update did to the judges' index, and in `application` to the other one."""
+
+    application: IndexReport | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class _Change:
     """Rows to add with the turns that make their keys, rows to remove, and what was left out."""
 
@@ -81,6 +89,7 @@ class _Change:
     gone: list[str]
     skipped: dict[str, int]
     injected: tuple[str, ...]
+    held: Held
 
     @property
     def is_empty(self) -> bool:
@@ -88,32 +97,48 @@ class _Change:
         return not self.keys and not self.gone
 
 
-def update_index(
-    stores: Stores, embedder: Embedder, levers: InputLevers, flat_up_to: int = FLAT_UP_TO
-) -> IndexReport:
-    """Bring the published index up to the labels; nothing is written where nothing changed.
+def update_indexes(stores: Stores, embedder: Embedder, levers: InputLevers) -> IndexesReport:
+    """Bring both published indexes up to the labels: the judges' and the applications'."""
+    own = update_index(stores, embedder, levers)
+    of_applications = update_index(stores, embedder, levers, purpose="application")
+    return IndexesReport(
+        **{field.name: getattr(own, field.name) for field in fields(own)},
+        application=of_applications,
+    )
 
-    All is embedded again only under another embedder or other levers, and the vectors are arranged
-    anew only where their number asks for another kind of index (flat up to `flat_up_to`).
+
+def update_index(
+    stores: Stores,
+    embedder: Embedder,
+    levers: InputLevers,
+    flat_up_to: int = FLAT_UP_TO,
+    purpose: Purpose = "judge",
+) -> IndexReport:
+    """Bring a published index up to the labels; no generation is written where nothing changed.
+
+    All is embedded again only under another embedder or other levers, or once where a generation
+    of an earlier release does not know to which nodes its examples belong; and the vectors are
+    arranged anew only where their number asks for another kind of index (flat up to `flat_up_to`).
     """
-    with only_writer(stores):
-        current = read_current(stores, embedder.threads)
+    words = words_of(levers, purpose)
+    with only_writer(stores, purpose):
+        current = read_current(stores, embedder.threads, purpose)
         base = current
-        made_with = (embedder.version, _fingerprint(levers))
+        made_with = (embedder.version, _fingerprint(words))
         if current and (current.manifest.embedder, current.manifest.levers) != made_with:
             base = None
-        change = _read_change(stores, levers, base, current)
+        change = _read_change(stores, words, base, current, purpose)
         if change.is_empty and base is current:
-            if base and base.version != current_version(stores):
-                point_to(stores, base.version)
-            manifest = base.manifest if base else None
+            manifest = _keep(stores, base, change.held, purpose) if base else None
         else:
-            vectors = key_vectors(embedder, change.keys)
+            vectors = vectors_of(embedder, change.keys, purpose)
             index, rows = _apply(change, vectors, base, embedder, flat_up_to)
             parent = current.version if current else None
             kind, nlist, nprobe = index.kind, index.nlist, index.nprobe
-            draft = Manifest(*made_with, kind, nlist, nprobe, len(rows), parent, {})
-            manifest = publish(stores, draft, index, rows)
+            draft = Manifest(
+                *made_with, kind, nlist, nprobe, len(rows), parent, {}, held=change.held
+            )
+            manifest = publish(stores, draft, index, rows, purpose)
     return IndexReport(
         version=manifest.version if manifest else None,
         added=len(change.keys),
@@ -126,24 +151,37 @@ def update_index(
     )
 
 
+def _keep(stores: Stores, base: CorrectionIndex, held: Held, purpose: Purpose) -> Manifest:
+    """Leave a generation as it is: it speaks of these decisions too."""
+    note_held(stores, base.version, held, purpose)
+    if base.version != current_version(stores, purpose):
+        point_to(stores, base.version, purpose)
+    return base.manifest
+
+
 def _read_change(
     stores: Stores,
-    levers: InputLevers,
+    words: InputLevers,
     base: CorrectionIndex | None,
     current: CorrectionIndex | None,
+    purpose: Purpose,
 ) -> _Change:
     """What the labels ask for, beside `base`; what `current` knows of disagreements is kept."""
-    known = (base.rows if base else ROWS.empty_table()).select(_COMPARED)
+    known = _known(base, purpose)
     conversations: dict[str, Conversation] = {}
     disagreements: dict[object, object] = {}
+    places: dict[str, Place] = {}
     with stores.warehouse.open() as connection:
+        held = _held(connection)
         with connection.given(known=known):
             changes = connection.table("retrieval/example_changes").to_pylist()
         new = [row for row in changes if row["change"] == "new"]
         traces = pa.array([row["trace_id"] for row in new], pa.string())
         if new:
-            found = read_traces(connection, traces.to_pylist(), levers)
+            found = read_traces(connection, traces.to_pylist(), words)
             conversations = {conversation.trace_id: conversation for conversation in found}
+            if purpose == "application":
+                places = read_places(connection, new, conversations)
             with connection.given(wanted=pa.table({"trace_id": traces})):
                 verdicts = dict(connection.run("retrieval/verdicts").fetchall())
             disagreements = {
@@ -154,7 +192,26 @@ def _read_change(
         same = current.rows.filter(pc.is_in(current.rows["trace_id"], value_set=traces))
         disagreements |= {_identity(row): row["disagreement"] for row in same.to_pylist()}
     gone = [row["correction_id"] for row in changes if row["change"] == "gone"]
-    return _examples(new, conversations, disagreements, gone)
+    new = [
+        row | asdict(places[row["trace_id"]]) if row["trace_id"] in places else row for row in new
+    ]
+    return _examples(new, conversations, disagreements, gone, held, purpose)
+
+
+def _known(base: CorrectionIndex | None, purpose: Purpose) -> pa.Table:
+    """What the index holds, and whether it was looked at which node each example belongs to."""
+    rows = base.rows if base else ROWS.empty_table()
+    is_placed = pc.is_valid(rows["node"])
+    if purpose == "judge":
+        is_placed = pa.array([True] * len(rows), pa.bool_())
+    return rows.select(_COMPARED).append_column("is_placed", is_placed)
+
+
+def _held(connection: Connection) -> Held:
+    ((newest, missing),) = connection.rows("retrieval/decisions_held", window=HELD_WINDOW)
+    assert isinstance(newest, int)
+    assert isinstance(missing, list)
+    return Held(newest, tuple(missing))
 
 
 def _examples(
@@ -162,32 +219,29 @@ def _examples(
     conversations: Mapping[str, Conversation],
     disagreements: Mapping[object, object],
     gone: list[str],
+    held: Held,
+    purpose: Purpose,
 ) -> _Change:
     rows: list[Row] = []
     keys: list[KeyTurns] = []
     injected: list[str] = []
     skipped: Counter[str] = Counter()
     for row in new:
-        key = key_turns(conversations[row["trace_id"]], row["evidence_turn"])
-        if key is None:
-            skipped["no reaction of the user"] += 1
-            continue
-        turn, answer = (part.text for part in key)
-        better = (row["corrected_text"] or "", row["corrected_tool_calls"] or "")
-        if any(injected_instruction(text) for text in (turn, answer, *better)):
-            skipped["addresses a model"] += 1
-            injected.append(row["correction_id"])
+        key = key_of(row, conversations[row["trace_id"]], purpose)
+        if isinstance(key, str):
+            skipped[key] += 1
+            injected += [row["correction_id"]] if key == ADDRESSES_A_MODEL else []
             continue
         keys.append(key)
         made = {
             "faiss_id": faiss_id(row["correction_id"]),
             "disagreement": disagreements[_identity(row)],
-            "turn_text": turn,
-            "answer_text": answer,
+            "turn_text": key[0].text,
+            "answer_text": key[1].text,
         }
         rows.append(row | made)
     added = pa.Table.from_pylist(rows, schema=ROWS)
-    return _Change(added, keys, gone, dict(skipped), tuple(injected))
+    return _Change(added, keys, gone, dict(skipped), tuple(injected), held)
 
 
 def _apply(
@@ -221,5 +275,5 @@ def _identity(row: Row) -> tuple[object, ...]:
     return row["trace_id"], row["content_hash"], row["perceived_error"]
 
 
-def _fingerprint(levers: InputLevers) -> str:
-    return hashlib.sha256(json.dumps(asdict(levers)).encode()).hexdigest()[:12]
+def _fingerprint(words: InputLevers) -> str:
+    return hashlib.sha256(json.dumps(words.named()).encode()).hexdigest()[:12]

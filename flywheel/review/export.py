@@ -19,13 +19,13 @@ from typing import BinaryIO
 from flywheel.errors import BadInput, NotFound, Refused
 from flywheel.records import EXPORT_FORMATS, ExportFormat, Split
 from flywheel.review.decided import DecidedVersion, decided_versions
-from flywheel.review.export_messages import Row
+from flywheel.review.export_messages import Row, tools_in
 from flywheel.review.export_rows import DecidedTrace, Example, examples_of, why_nothing
 from flywheel.safety import encodable
 from flywheel.store import Stores
 from flywheel.store.artifacts import sha256_of, sync_folder
 from flywheel.store.ledger import Ledger, record_action
-from flywheel.traces.documents import DocumentHeader, open_document
+from flywheel.traces.documents import open_document
 
 # Rows, and characters of them, that Parquet is given at once: a group of its file.
 GROUP_ROWS = 500
@@ -234,17 +234,7 @@ def _of_trace(trace: DecidedTrace, format: ExportFormat, counts: _Counts) -> Ite
 def _with_messages(stores: Stores, said: DecidedVersion) -> DecidedTrace:
     document = open_document(stores, said.trace_id, said.content_hash)
     messages = document.messages(0, document.header.n_messages)
-    return DecidedTrace(said, messages, _tools_of(document.header))
-
-
-def _tools_of(header: DocumentHeader) -> list[object]:
-    """The tools that the application offered, where its file said so."""
-    try:
-        metadata = json.loads(header.metadata)
-    except (ValueError, RecursionError):
-        return []
-    tools = metadata.get("tools") if isinstance(metadata, dict) else None
-    return tools if isinstance(tools, list) and all(isinstance(t, dict) for t in tools) else []
+    return DecidedTrace(said, messages, tools_in(document.header.metadata))
 
 
 def _line(row: Row) -> bytes:

@@ -79,6 +79,16 @@ def for_trl(messages: Sequence[Message]) -> list[Row]:
     return rows
 
 
+def tools_in(metadata: str | None) -> list[Row]:
+    """The tools that the application offered, where the metadata of its trace say so."""
+    try:
+        said = json.loads(metadata or "{}")
+    except (ValueError, RecursionError):
+        return []
+    tools = said.get("tools") if isinstance(said, dict) else None
+    return tools if isinstance(tools, list) and all(isinstance(t, dict) for t in tools) else []
+
+
 def _call_row(call: ToolCall) -> Row:
     function = {"name": call.name, "arguments": call.arguments}
     return {"id": call.call_id, "type": "function", "function": function}

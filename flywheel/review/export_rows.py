@@ -10,7 +10,7 @@ Source: OpenAI's guides to supervised fine-tuning and direct preference optimiza
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 
-from flywheel.records import Decision, ExportFormat
+from flywheel.records import ExportFormat
 from flywheel.review.decided import DecidedVersion
 from flywheel.review.export_messages import Row, for_openai, for_trl, plain_messages
 from flywheel.review.standing import StandingDecision
@@ -128,7 +128,8 @@ def _of_correction(
         yield LeftOut("correction of a message that is not the assistant's")
         return
     original = trace.messages[turn]
-    better = _corrected(original, vote.decision)
+    said = vote.decision
+    better = corrected(original, said.corrected_text, said.corrected_tool_calls)
     why = _why_none(trace.messages[:turn], original, better, format)
     if why is not None:
         yield LeftOut(why)
@@ -145,7 +146,7 @@ def _of_correction(
         yield _trl(trace, turn, {"completion": for_trl([better])}, own)
     else:
         yield _trl(trace, turn, {"completion": for_trl([better]), "label": True}, own)
-        if turn not in judged and not _is_silent(original):
+        if turn not in judged and not is_silent(original):
             judged.add(turn)
             yield _trl(trace, turn, {"completion": for_trl([original]), "label": False}, own)
 
@@ -154,7 +155,7 @@ def _why_none(
     before: Sequence[Message], original: Message, better: Message, format: ExportFormat
 ) -> str | None:
     """Why a correction gives no row in a format, or None where it does."""
-    if _is_silent(better):
+    if is_silent(better):
         return "correction without text or tool call"
     if format == "openai-sft":
         return None
@@ -164,7 +165,7 @@ def _why_none(
         return None
     if (better.content, better.tool_calls) == (original.content, original.tool_calls):
         return "correction that changes nothing"
-    if _is_silent(original) and format != "trl-kto":
+    if is_silent(original) and format != "trl-kto":
         return "correction of an empty message, which leaves nothing to be preferred to"
     return None
 
@@ -173,18 +174,20 @@ def _judged_answer(trace: DecidedTrace) -> Example | LeftOut:
     """KTO's row of a trace that nobody corrected: the answer that its label speaks of."""
     label = trace.said.label
     evidence = label.said.decision.evidence_turn if label.said else None
-    answers = [
-        message
-        for message in trace.messages[:evidence]
-        if message.role == "assistant" and not _is_silent(message)
-    ]
-    if not answers:
+    answer = judged_answer(trace.messages, evidence)
+    if answer is None:
         return LeftOut("no answer to judge")
-    turn = answers[-1].position
+    turn = answer.position
     if turn == 0:
         return LeftOut(_NO_PROMPT)
-    judged = {"completion": for_trl(answers[-1:]), "label": not label.perceived_error}
+    judged = {"completion": for_trl([answer]), "label": not label.perceived_error}
     return _trl(trace, turn, judged, provenance_of(trace.said))
+
+
+def judged_answer(messages: Sequence[Message], evidence_turn: int | None) -> Message | None:
+    """The answer that a label speaks of: the last that says anything before the evidence."""
+    answers = (m for m in messages[:evidence_turn] if m.role == "assistant" and not is_silent(m))
+    return max(answers, key=lambda message: message.position, default=None)
 
 
 def _openai_sft(trace: DecidedTrace, better: Message) -> Row:
@@ -218,15 +221,15 @@ def _trl(trace: DecidedTrace, turn: int, answers: Row, own: Row) -> Example:
     return Example(row | {"metadata": own}, own)
 
 
-def _corrected(original: Message, decision: Decision) -> Message:
-    """The message as it should have been."""
-    text, calls = decision.corrected_text, decision.corrected_tool_calls
+def corrected(original: Message, text: str | None, tool_calls: str | None) -> Message:
+    """The message as it should have been; what is None was not corrected."""
     return replace(
         original,
         content=original.content if text is None else text,
-        tool_calls=original.tool_calls if calls is None else tool_calls_of(calls),
+        tool_calls=original.tool_calls if tool_calls is None else tool_calls_of(tool_calls),
     )
 
 
-def _is_silent(message: Message) -> bool:
+def is_silent(message: Message) -> bool:
+    """Whether a message has neither text nor tool calls."""
     return not message.content.strip() and not message.tool_calls

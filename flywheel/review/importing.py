@@ -191,7 +191,7 @@ def _checked(
             "corrected_turn": pa.array([row.corrected_turn for _, row in rows], pa.int64()),
         }
     )
-    with stores.warehouse.open() as connection, connection.given(wanted=wanted):
+    with stores.warehouse.read() as connection, connection.given(wanted=wanted):
         versions = connection.table("review/versions_decided_on").to_pylist()
     made, rejected = [], []
     for (line, row), version in zip(rows, versions, strict=True):

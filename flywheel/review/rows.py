@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from flywheel.errors import BadInput
-from flywheel.queue import AUDIT
+from flywheel.queue import AUDIT, PICKED
 from flywheel.queue.filters import not_undone
 from flywheel.records import Decision, DecisionKind, ItemStatus
 from flywheel.review.tool_calls import in_openai_shape
@@ -99,8 +99,10 @@ def append(
         row = asdict(_storable(decision)) | {"kind": kind, "import_key": import_key}
         row["decided_at"] = in_utc(decision.decided_at)
         row["is_audit"] = decision.is_audit or any(item.reason == AUDIT for item in drawn)
-        if decision.draw_probability is None and drawn:
-            row["draw_probability"] = max(item.draw_probability for item in drawn)
+        # By what chance somebody picked a trace, nobody knows.
+        chances = [item.draw_probability for item in drawn if item.reason != PICKED]
+        if decision.draw_probability is None and chances:
+            row["draw_probability"] = max(chances)
         rows.append(row)
     decision_ids = connection.scalars(_APPENDED, rows).all()
     _release(connection, [decision for decision, _ in made], items)

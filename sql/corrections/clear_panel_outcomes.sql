@@ -1,0 +1,2 @@
+-- No outcome of a panel is mirrored afterwards.
+delete from panel_outcomes

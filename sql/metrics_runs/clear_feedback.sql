@@ -1,0 +1,2 @@
+-- Removes every row of feedback, to be mirrored anew.
+delete from feedback

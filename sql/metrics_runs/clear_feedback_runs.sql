@@ -1,0 +1,3 @@
+-- Removes what says that scores made of feedback are in force.
+delete from current_runs
+where starts_with(metric, 'feedback:')
