@@ -1,21 +1,25 @@
-"""A judge from labels: each tier fitted from the base, calibrated, and kept where it earns it.
+"""A judge from labels: each tier fitted from the base, calibrated, certified where it earns it.
 
 Labelled conversations in, a `Judge` and what was chosen out. Choices are made on the training rows
-alone; a holdout never comes here.
+alone, and thresholds certified on probabilities of labels that a model had not seen: out of fold,
+and of the calibration split. A holdout never comes here.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from flywheel.judge.calibration import Calibration, fit_calibration
+from flywheel.judge.certifying import DEFAULT_GOAL, Certification, Goal, certify
 from flywheel.judge.encoder import FrozenModel, Views, fit_pair_scale, frozen_model, views_of
 from flywheel.judge.features import RawFeatures, fit_scale, raw_features
 from flywheel.judge.judge import Judge, ReactionModel
 from flywheel.judge.lexical import LexicalModel, lexical_model
+from flywheel.judge.people import Bools, people_of
 from flywheel.judge.reactions import Floats, Pooling
 from flywheel.judge.scoring import Progress, no_progress
 from flywheel.models.embedder import Embedder
@@ -62,10 +66,11 @@ class FitReport:
     lora: LoraFit | None
     best: Tier
     why: str
+    certification: Certification
 
     def as_dict(self) -> dict[str, Any]:
         """As values that JSON can hold."""
-        return asdict(self)
+        return asdict(self) | {"certification": self.certification.as_dict()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +93,14 @@ def fit_judge(
     settings: TrainingSettings,
     progress: Progress = no_progress,
     with_lora: bool = True,
+    goal: Goal = DEFAULT_GOAL,
+    checkpoint: Path | None = None,
 ) -> tuple[Judge, FitReport]:
     """Fit every tier from the base; the LoRA tier is the best one only where it earns it.
 
-    Calibrated on `calibration_rows` where they are enough, else on the out-of-fold logits.
+    Calibrated on `calibration_rows` where they are enough, else on the out-of-fold logits; the
+    judge has a cascade where the labels certify `goal`. A training of the adapter that was killed
+    goes on from its `checkpoint`.
     """
     progress(0, STEPS)
     material = material_of(labelled)
@@ -104,25 +113,29 @@ def fit_judge(
         settings.seed,
     )
     progress(1, STEPS)
-    lexical, lexical_fit = _fit_lexical(base)
+    lexical, lexical_fit, of_lexical = _fit_lexical(base)
     progress(2, STEPS)
-    frozen, frozen_fit, choice = _fit_frozen(base)
+    frozen, frozen_fit, choice, of_frozen = _fit_frozen(base)
     progress(3, STEPS)
+    unseen: dict[Tier, Floats] = {"lexical": of_lexical, "frozen": of_frozen}
     models: dict[Tier, ReactionModel] = {"lexical": lexical, "frozen": frozen}
     fits: dict[Tier, TierFit] = {"lexical": lexical_fit, "frozen": frozen_fit}
     calibrations = {tier: fit.calibration for tier, fit in fits.items()}
     lora_fit = None
     if with_lora:
-        lora, lora_fit = fit_lora(frozen, material, choice.held_out, settings)
+        lora, lora_fit = fit_lora(frozen, material, choice.held_out, settings, checkpoint)
         models["lora"], calibrations["lora"] = lora, frozen_fit.calibration
+        unseen["lora"] = _unseen_by_adapter(base, lora, frozen_fit.calibration)
     best, why = _best(fits, lora_fit)
     progress(STEPS, STEPS)
-    judge = Judge(models, calibrations, levers, best)
-    report = FitReport(len(labelled), int(material.truth.sum()), fits, lora_fit, best, why)
+    certified = _certify(base, {tier: unseen[tier] for tier in ("lexical", best)}, goal)
+    judge = Judge(models, calibrations, levers, best, certified.cascade)
+    positives = int(material.truth.sum())
+    report = FitReport(len(labelled), positives, fits, lora_fit, best, why, certified)
     return judge, report
 
 
-def _fit_lexical(base: Base) -> tuple[LexicalModel, TierFit]:
+def _fit_lexical(base: Base) -> tuple[LexicalModel, TierFit, Floats]:
     began = time.process_time()
     raw, material = base.raw, base.material
     taught = raw.take(material.taught)
@@ -135,10 +148,10 @@ def _fit_lexical(base: Base) -> tuple[LexicalModel, TierFit]:
     choice = choose(material, matrix, LEXICAL_CS, predict, base.seed)
     final = regression(choice.c).fit(matrix, material.truth)
     model = lexical_model(scale, final.coef_[0], float(final.intercept_[0]), choice.pooling)
-    return model, _finish(base, model, choice, began)
+    return model, *_finish(base, model, choice, began)
 
 
-def _fit_frozen(base: Base) -> tuple[FrozenModel, TierFit, Choice]:
+def _fit_frozen(base: Base) -> tuple[FrozenModel, TierFit, Choice, Floats]:
     began = time.process_time()
     raw, views, material = base.raw, base.views, base.material
     taught = raw.take(material.taught)
@@ -154,13 +167,16 @@ def _fit_frozen(base: Base) -> tuple[FrozenModel, TierFit, Choice]:
     model = frozen_model(
         base.embedder, scale, final.coef_[0], float(final.intercept_[0]), choice.pooling
     )
-    return model, _finish(base, model, choice, began), choice
+    fit, unseen = _finish(base, model, choice, began)
+    return model, fit, choice, unseen
 
 
-def _finish(base: Base, model: ReactionModel, choice: Choice, began: float) -> TierFit:
-    """Calibrate a fitted tier, and say how it was fitted."""
-    calibration = _calibrate(base, model, choice)
-    return TierFit(
+def _finish(
+    base: Base, model: ReactionModel, choice: Choice, began: float
+) -> tuple[TierFit, Floats]:
+    """Calibrate a fitted tier, and say how it was fitted and what it makes of unseen labels."""
+    calibration, unseen = _calibrate(base, model, choice)
+    fit = TierFit(
         choice.cv_auc,
         choice.fold_aucs,
         choice.c,
@@ -168,35 +184,69 @@ def _finish(base: Base, model: ReactionModel, choice: Choice, began: float) -> T
         calibration,
         time.process_time() - began,
     )
+    return fit, unseen
 
 
-def _calibrate(base: Base, model: ReactionModel, choice: Choice) -> Calibration:
+def _calibrate(base: Base, model: ReactionModel, choice: Choice) -> tuple[Calibration, Floats]:
+    """A tier's calibration, and its probabilities of labels that a model of its kind had not seen.
+
+    Shape (n_labelled + n_calibration,): out of fold, then of the calibration rows.
+    """
     material, rows = base.material, base.calibration_rows
     use_neighbours = model.tier != "lexical"
-    start = fit_calibration(
-        choice.pooled(material),
-        _leanings(base, material.labelled, use_neighbours),
-        material.truth,
-        material.groups,
+    logits, leaning = choice.pooled(material), _leanings(base, material.labelled, use_neighbours)
+    of_people = _is_of_people(material.labelled)
+    groups = [
+        group for group, is_theirs in zip(material.groups, of_people, strict=True) if is_theirs
+    ]
+    found = fit_calibration(
+        logits[of_people], leaning[of_people], material.truth[of_people], groups
     )
     held = material_of(rows)
     if not len(held.truth):
-        return start
-    logits, _ = model.read(held.reactions)
-    return fit_calibration(
-        held.pooled(logits, choice.pooling),
-        _leanings(base, rows, use_neighbours),
-        held.truth,
-        held.groups,
-        np.array([row.weight for row in rows]),
-        start,
+        return found, found.probability(logits, leaning)
+    of_held = held.pooled(model.read(held.reactions)[0], choice.pooling)
+    lean_held = _leanings(base, rows, use_neighbours)
+    weight = np.array([row.weight for row in rows])
+    found = fit_calibration(of_held, lean_held, held.truth, held.groups, weight, found)
+    both = (np.concatenate(pair) for pair in ((logits, of_held), (leaning, lean_held)))
+    return found, found.probability(*both)
+
+
+def _unseen_by_adapter(base: Base, lora: ReactionModel, calibration: Calibration) -> Floats:
+    """As `_calibrate`; NaN for what the adapter was trained or chosen on, which is not folded."""
+    rows = base.calibration_rows
+    held = material_of(rows)
+    unknown = np.full(len(base.material.truth), np.nan)
+    if not len(held.truth):
+        return unknown
+    logits = held.pooled(lora.read(held.reactions)[0], lora.pooling)
+    return np.concatenate([unknown, calibration.probability(logits, _leanings(base, rows, True))])
+
+
+def _certify(base: Base, tiers: Mapping[Tier, Floats], goal: Goal) -> Certification:
+    rows = [*base.material.labelled, *base.calibration_rows]
+    of_people = _is_of_people(rows)
+    theirs = [row for row in rows if row.is_by_people]
+    people = people_of(
+        [row.perceived_error for row in theirs],
+        [row.group for row in theirs],
+        [row.weight for row in theirs],
     )
+    return certify({tier: given[of_people] for tier, given in tiers.items()}, people, goal)
+
+
+def _is_of_people(rows: Sequence[LabelledConversation]) -> Bools:
+    """Which labels measure a judge: people's, and no panel's."""
+    return np.array([row.is_by_people for row in rows], bool)
 
 
 def _leanings(base: Base, rows: Sequence[LabelledConversation], use_neighbours: bool) -> Floats:
-    if not use_neighbours:
+    # What retrieval gives for a trace is what people decided, and so are neighbours here.
+    known = [row for row in base.material.labelled if row.is_by_people]
+    if not use_neighbours or not known:
         return np.zeros(len(rows))
-    return leanings(rows, base.material.labelled, base.embedder, RetrievalSettings())
+    return leanings(rows, known, base.embedder, RetrievalSettings())
 
 
 def _best(fits: dict[Tier, TierFit], lora: LoraFit | None) -> tuple[Tier, str]:

@@ -6,32 +6,45 @@ every linear layer, alpha 32, about ten times the learning rate of full fine-tun
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from flywheel.errors import NeverWill
 from flywheel.judge.encoder import FrozenModel
+from flywheel.judge.judge import array_fingerprint
 from flywheel.judge.lora import (
     LoraModel,
     PairEncoder,
     base_model,
     by_length,
     lora_model,
-    quiet_peft,
 )
 from flywheel.judge.reactions import Floats
+from flywheel.models.adapters import quiet_peft
 from flywheel.models.embedder import Embedder
 from flywheel.settings import TrainingSettings
 from flywheel.statistics import roc_auc
+from flywheel.training.descent import (
+    Batch,
+    Course,
+    Descent,
+    Group,
+    descend,
+    planned_batches,
+    restore,
+)
+from flywheel.training.layers import ALPHA, trainable_numbers
+from flywheel.training.placement import placement_here
 from flywheel.training.selection import Bools, Integers, Material
 
 if TYPE_CHECKING:
     import torch
 
-ALPHA = 32
+# Where the setting leaves it open: a set of some hundred labels holds no more bits.
+RANK = 8
 DROPOUT = 0.05
 LEARNING_RATE = 5e-4
 HEAD_LEARNING_RATE = 1e-3
@@ -68,6 +81,11 @@ class _Rows:
     fit_on: Integers
     check_on: Integers
 
+    def fingerprint(self) -> str:
+        """Names what is learnt from, for a checkpoint."""
+        tokens = np.concatenate([np.asarray(row, np.int64) for row in self.tokens])
+        return array_fingerprint([tokens, self.offset, self.truth, self.fit_on, self.check_on], "")
+
     def check_auc(self, say: Floats) -> float:
         """ROC AUC of the validation rows with the adapter's say on top of the frozen logits."""
         return roc_auc(self.truth[self.check_on], self.offset[self.check_on] + say)
@@ -79,129 +97,140 @@ class _Rows:
         return float((each[truth].mean() + each[~truth].mean()) / 2)
 
 
-@dataclass(frozen=True, slots=True)
-class _Epoch:
-    """An adapter and a head as they were after an epoch, and their say on the validation rows."""
-
-    epoch: int
-    say: Floats
-    adapter: dict[str, "torch.Tensor"]
-    head: dict[str, "torch.Tensor"]
-
-
 def fit_lora(
-    frozen: FrozenModel, material: Material, held_out: Floats, settings: TrainingSettings
+    frozen: FrozenModel,
+    material: Material,
+    held_out: Floats,
+    settings: TrainingSettings,
+    checkpoint: Path | None = None,
 ) -> tuple[LoraModel, LoraFit]:
     """Train an adapter on top of the frozen tier, and keep the epoch that validation likes best.
 
-    `held_out` are the frozen tier's out-of-fold logits of every reaction. Raises NeverWill where
-    no MLP layer of the base would be trained.
+    `held_out` are the frozen tier's out-of-fold logits of every reaction. A training that was
+    killed goes on from its `checkpoint`. Raises NeverWill where no MLP layer would be trained.
     """
     import torch
 
     began = time.process_time()
     torch.manual_seed(settings.seed)
-    encoder = _fresh_encoder(frozen.embedder, settings.rank)
-    trainable = _trainable(encoder.model)
+    encoder = _fresh_encoder(frozen.embedder, settings.rank or RANK)
+    trainable = trainable_numbers(encoder.model)
     head = torch.nn.Linear(encoder.model.config.hidden_size, 1)
     torch.nn.init.zeros_(head.weight)
     torch.nn.init.zeros_(head.bias)
+    fit_on, check_on = material.folds(settings.seed)[0]
     rows = _Rows(
         encoder.tokens([material.reactions[i] for i in material.taught]),
         held_out[material.taught],
         material.truth,
-        *material.folds(settings.seed)[0],
+        fit_on,
+        # A panel's labels teach, and measure nothing.
+        check_on[material.measures[check_on]],
     )
-    best = _best_epoch(encoder, head, rows, settings)
-    _restore(encoder.model, best.adapter)
-    head_weight = best.head["weight"][0].double().numpy()
-    model = lora_model(frozen, encoder, head_weight, float(best.head["bias"][0]))
-    auc = rows.check_auc(np.zeros(len(rows.check_on)))
+    learner = _PairLearner(encoder, head, rows)
+    went = _learn(learner, rows, settings, checkpoint)
+    silent = np.zeros(len(rows.check_on))
+    auc = rows.check_auc(silent)
+    said = learner.say() if went.best_step else silent
+    learner.to(torch.device("cpu"))
+    head_weight = head.weight.detach()[0].double().numpy()
+    model = lora_model(frozen, encoder, head_weight, float(head.bias.detach()[0]))
     fit = LoraFit(
         len(rows.fit_on),
         len(rows.check_on),
-        best.epoch,
+        [0, *_ends_of_epochs(rows, settings.epochs)].index(went.best_step),
         auc,
-        rows.check_auc(best.say) - auc,
+        rows.check_auc(said) - auc,
         trainable,
         time.process_time() - began,
     )
     return model, fit
 
 
-def _best_epoch(
-    encoder: PairEncoder, head: "torch.nn.Linear", rows: _Rows, settings: TrainingSettings
-) -> _Epoch:
-    """The epoch of least validation loss; the one before training is one of them."""
-    silent = np.zeros(len(rows.check_on))
-    best, least = _kept(0, silent, encoder, head), rows.check_loss(silent)
-    for epoch, say in enumerate(_epochs(encoder, head, rows, settings), start=1):
-        loss = rows.check_loss(say)
-        if loss < least:
-            best, least = _kept(epoch, say, encoder, head), loss
-    return best
-
-
-def _kept(epoch: int, say: Floats, encoder: PairEncoder, head: "torch.nn.Linear") -> _Epoch:
-    return _Epoch(epoch, say, _trained_of(encoder.model), _trained_of(head))
-
-
-def _epochs(
-    encoder: PairEncoder, head: "torch.nn.Linear", rows: _Rows, settings: TrainingSettings
-) -> Iterator[Floats]:
-    """Train epoch by epoch; after each, the adapter's say on the validation rows, shape (n,)."""
-    import torch
-
-    offset = torch.tensor(rows.offset, dtype=torch.float32)
-    truth = torch.tensor(rows.truth, dtype=torch.float32)
-    balance = torch.tensor(float((~rows.truth).sum() / rows.truth.sum()))
-    adapter = [p for p in encoder.model.parameters() if p.requires_grad]
-    steps = -(-len(rows.fit_on) // BATCH) * settings.epochs
-    optimiser, schedule = _optimiser(adapter, head, steps)
-    rng = np.random.default_rng(settings.seed)
-    for _ in range(settings.epochs):
-        encoder.model.train()
-        for batch in _shuffled_batches(rows, rng):
-            said = head(encoder.pooled([rows.tokens[i] for i in batch]))[:, 0]
-            loss = torch.nn.functional.binary_cross_entropy_with_logits(
-                said + offset[batch], truth[batch], pos_weight=balance
-            )
-            optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(adapter, MAX_GRADIENT)
-            optimiser.step()
-            schedule.step()
-        yield _say(encoder, head, [rows.tokens[i] for i in rows.check_on])
-
-
-def _optimiser(
-    adapter: "list[torch.nn.Parameter]", head: "torch.nn.Linear", steps: int
-) -> "tuple[torch.optim.AdamW, torch.optim.lr_scheduler.LambdaLR]":
-    """The optimiser, and a rate that warms up and then falls to a twentieth over `steps`."""
-    import torch
-
-    optimiser = torch.optim.AdamW(
-        [
-            {"params": adapter, "lr": LEARNING_RATE, "weight_decay": 0.0},
-            {"params": head.parameters(), "lr": HEAD_LEARNING_RATE, "weight_decay": WEIGHT_DECAY},
-        ]
+def _learn(
+    learner: "_PairLearner", rows: _Rows, settings: TrainingSettings, checkpoint: Path | None
+) -> Descent:
+    """Learn for all epochs, and leave the learner as it was after the best, or before the first."""
+    lengths = [len(row) for row in rows.tokens]
+    fit_on = [int(i) for i in rows.fit_on]
+    epochs = planned_batches(lengths, fit_on, BATCH, settings.epochs, settings.seed)
+    course = Course(
+        tuple(batch for epoch in epochs for batch in epoch),
+        tuple(_ends_of_epochs(rows, settings.epochs)),
+        WARMUP_STEPS,
+        max_gradient=MAX_GRADIENT,
+        about=f"{settings.seed} {rows.fingerprint()}",
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: min(1.0, (step + 1) / WARMUP_STEPS) * max(0.05, 1 - step / steps)
-    )
-    return optimiser, schedule
+    silent = rows.check_loss(np.zeros(len(rows.check_on)))
+    place = placement_here()
+    learner.to(place.device)
+    went = descend(learner, course, place, checkpoint, first_loss=silent)
+    restore(learner, went.best)
+    learner.encoder.model.eval()
+    return went
 
 
-def _shuffled_batches(rows: _Rows, rng: np.random.Generator) -> list[list[int]]:
-    """Batches of like length in random order: shuffled, cut into eights, ordered within."""
-    order = rng.permutation(rows.fit_on)
-    batches = []
-    for start in range(0, len(order), 8 * BATCH):
-        part = [int(i) for i in order[start : start + 8 * BATCH]]
-        batches += [
-            [part[k] for k in chunk] for chunk in by_length([rows.tokens[i] for i in part], BATCH)
+def _ends_of_epochs(rows: _Rows, epochs: int) -> list[int]:
+    """The steps after which an epoch has ended."""
+    a_epoch = -(-len(rows.fit_on) // BATCH)
+    return [a_epoch * epoch for epoch in range(1, epochs + 1)]
+
+
+class _PairLearner:
+    """The adapter and the head, on top of what the frozen tier says."""
+
+    def __init__(self, encoder: PairEncoder, head: "torch.nn.Linear", rows: _Rows):
+        import torch
+
+        self.encoder = encoder
+        self.head = head
+        self.rows = rows
+        self.offset = torch.tensor(rows.offset, dtype=torch.float32)
+        self.truth = torch.tensor(rows.truth, dtype=torch.float32)
+        self.balance = torch.tensor(float((~rows.truth).sum() / rows.truth.sum()))
+
+    def to(self, device: "torch.device") -> None:
+        """Go to a device, all of it."""
+        self.encoder.model.to(device)
+        self.head.to(device)
+        self.offset, self.truth = self.offset.to(device), self.truth.to(device)
+        self.balance = self.balance.to(device)
+
+    @property
+    def model(self) -> Any:  # noqa: ANN401
+        """The encoder with its adapter."""
+        return self.encoder.model
+
+    def groups(self) -> list[Group]:
+        """The adapter, and the head with a rate of its own."""
+        adapter = {n: p for n, p in self.model.named_parameters() if p.requires_grad}
+        head = {f"head.{name}": p for name, p in self.head.named_parameters()}
+        return [
+            Group(adapter, LEARNING_RATE),
+            Group(head, HEAD_LEARNING_RATE, WEIGHT_DECAY, is_clipped=False),
         ]
-    return [batches[i] for i in rng.permutation(len(batches))]
+
+    def parts(self, batch: Batch) -> list[Batch]:
+        """The batch: its pairs are short."""
+        return [batch]
+
+    def loss(self, part: Batch) -> "torch.Tensor":
+        """Mean log loss, errors weighted to count as much as the rest."""
+        import torch
+
+        rows = list(part)
+        said = self.head(self.encoder.pooled([self.rows.tokens[i] for i in rows]))[:, 0]
+        return torch.nn.functional.binary_cross_entropy_with_logits(
+            said + self.offset[rows], self.truth[rows], pos_weight=self.balance
+        )
+
+    def look(self) -> float:
+        """The loss of the validation rows."""
+        return self.rows.check_loss(self.say())
+
+    def say(self) -> Floats:
+        """What is added to the frozen logits of the validation rows, shape (n,)."""
+        return _say(self.encoder, self.head, [self.rows.tokens[i] for i in self.rows.check_on])
 
 
 def _say(encoder: PairEncoder, head: "torch.nn.Linear", tokens: Sequence[Sequence[int]]) -> Floats:
@@ -211,7 +240,9 @@ def _say(encoder: PairEncoder, head: "torch.nn.Linear", tokens: Sequence[Sequenc
     said = np.zeros(len(tokens))
     with torch.inference_mode():
         for rows in by_length(tokens, 64):
-            said[rows] = head(encoder.pooled([tokens[i] for i in rows]))[:, 0].double().numpy()
+            said[rows] = (
+                head(encoder.pooled([tokens[i] for i in rows]))[:, 0].double().cpu().numpy()
+            )
     return said
 
 
@@ -221,28 +252,3 @@ def _fresh_encoder(embedder: Embedder, rank: int) -> PairEncoder:
     config = LoraConfig(r=rank, lora_alpha=ALPHA, lora_dropout=DROPOUT, target_modules="all-linear")
     with quiet_peft():
         return PairEncoder(embedder, get_peft_model(base_model(embedder), config))
-
-
-def _trainable(model: Any) -> dict[str, int]:  # noqa: ANN401
-    """Trainable parameters by kind of layer; raises NeverWill where no MLP layer has any."""
-    counts = {"attention": 0, "mlp": 0}
-    names = []
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            names.append(name)
-            kind = "attention" if "attention" in name or "attn" in name else "mlp"
-            counts[kind] += 0 if "pooler" in name else parameter.numel()
-    if counts["mlp"] == 0:
-        raise NeverWill(f"no MLP layer would be trained, only {', '.join(names[:4])}")
-    return counts
-
-
-def _trained_of(model: Any) -> dict[str, "torch.Tensor"]:  # noqa: ANN401
-    return {n: p.detach().cpu().clone() for n, p in model.named_parameters() if p.requires_grad}
-
-
-def _restore(model: Any, state: dict[str, "torch.Tensor"]) -> None:  # noqa: ANN401
-    for name, parameter in model.named_parameters():
-        if name in state:
-            parameter.data.copy_(state[name])
-    model.eval()

@@ -42,11 +42,27 @@ class Material:
     truth: Bools
     groups: list[str]
 
+    @property
+    def measures(self) -> Bools:
+        """Which labels choices are made by: people's, and a panel's only teach.
+
+        All of them where people have labelled fewer than two of a class, of which no folds can be
+        made: the gate, which knows people's labels alone, decides on what comes of that.
+        """
+        by_people = np.array([row.is_by_people for row in self.labelled], bool)
+        errors = int((self.truth & by_people).sum())
+        enough = min(errors, int(by_people.sum()) - errors) >= 2
+        return by_people if enough else np.ones(len(self.truth), bool)
+
     def folds(self, seed: int) -> list[tuple[Integers, Integers]]:
         """Conversations to fit on and to hold out, no session on both sides."""
-        n = min(FOLDS, int(self.truth.sum()), int((~self.truth).sum()))
+        measures = self.measures
+        n = min(FOLDS, int(self.truth[measures].sum()), int((~self.truth)[measures].sum()))
         splitter = StratifiedGroupKFold(n, shuffle=True, random_state=seed)
-        return list(splitter.split(self.truth, self.truth, self.groups))
+        # In every fold as many of each class that measure; a handful that do not are spread anyhow.
+        is_apart = int((~measures).sum()) >= n
+        kind = np.where(measures, self.truth, 2) if is_apart else self.truth
+        return list(splitter.split(kind, kind, self.groups))
 
     def pooled(self, logits: Floats, pooling: Pooling) -> Floats:
         """The logit that stands for each conversation."""
@@ -96,10 +112,12 @@ def choose(
 ) -> Choice:
     """The strength with the best mean AUC over the folds; `taught` are the features of `taught`.
 
+    The AUCs are of people's labels alone (`Material.measures`); a panel's are held out and taught.
+
     The last reaction stands for its trace, unless the worst one is better by more than a standard
     error over the folds.
     """
-    folds = material.folds(seed)
+    folds, measures = material.folds(seed), material.measures
     tried: dict[Pooling, list[Choice]] = {pooling: [] for pooling in POOLINGS}
     for c in strengths:
         held_out = np.zeros(len(material.reactions))
@@ -109,7 +127,10 @@ def choose(
             held_out[rows] = predict(model.coef_[0], float(model.intercept_[0]), rows)
         for pooling in POOLINGS:
             pooled = material.pooled(held_out, pooling)
-            aucs = tuple(roc_auc(material.truth[rows], pooled[rows]) for _, rows in folds)
+            aucs = tuple(
+                roc_auc(material.truth[rows], pooled[rows])
+                for rows in (rows[measures[rows]] for _, rows in folds)
+            )
             tried[pooling].append(Choice(c, pooling, aucs, held_out))
     last, worst = (max(choices, key=lambda choice: choice.cv_auc) for choices in tried.values())
     return worst if is_clearly_better(worst.fold_aucs, last.fold_aucs) else last
@@ -155,6 +176,7 @@ def leanings(
                     flat.astype(bool),
                     truth[near],
                     of_known[near],
+                    flat,
                 ),
                 settings,
             )
