@@ -1,0 +1,1 @@
+"""The metric set: what is measured, and proposals to measure it better."""

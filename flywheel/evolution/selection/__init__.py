@@ -1,0 +1,1 @@
+"""Selection: the few metrics that are enough, and the traces that are worth grading next."""
