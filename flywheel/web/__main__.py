@@ -3,6 +3,7 @@
 `flywheel up` starts it; by itself it is for a service manager.
 """
 
+import signal
 import sys
 from pathlib import Path
 
@@ -33,6 +34,8 @@ def serve(folder: Path, host: str, port: int, dagster_url: str) -> None:
     except (FlywheelError, sa.exc.SQLAlchemyError, OSError) as error:
         click.echo(f"flywheel: {str(error).splitlines()[0]}", err=True)
         sys.exit(1)
+    # What is under way is answered first; then the server hands the signal on to this.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.run(
         app,
         host=host,

@@ -6,6 +6,7 @@ stands in the audit log.
 """
 
 import hmac
+from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -27,7 +28,18 @@ from flywheel.web.keys import user_of_key
 from flywheel.web.security import MAX_BODY_BYTES, MAX_FORM_FIELDS, address_of
 from flywheel.web.sessions import COOKIE, BadSession, Session
 
-Permission = Literal["read", "review", "adjudicate", "export", "manage", "audit", "administer"]
+Permission = Literal[
+    "read",
+    "review",
+    "adjudicate",
+    "export",
+    "send",
+    "serve",
+    "manage",
+    "promote",
+    "audit",
+    "administer",
+]
 
 _STAFF: frozenset[Role] = frozenset({"engineer", "admin"})
 WHO_MAY: Mapping[Permission, frozenset[Role]] = {
@@ -36,11 +48,17 @@ WHO_MAY: Mapping[Permission, frozenset[Role]] = {
     "adjudicate": _STAFF,
     # A program can only come by key, and keys open /v1 alone.
     "export": _STAFF | {"service"},
+    # What an application in production does: send traces and feedback, ask for examples and scores.
+    "send": _STAFF | {"service"},
+    "serve": _STAFF | {"service"},
     "manage": _STAFF,
+    # Champions, by hand.
+    "promote": _STAFF,
     "audit": _STAFF,
     "administer": frozenset({"admin"}),
 }
-_FOR_PROGRAMS = ("/v1", "/metrics")
+# The last is what Langfuse's SDK asks.
+_FOR_PROGRAMS = ("/v1", "/metrics", "/api/public")
 WELCOME = "/welcome/"
 REFUSED = "refused"
 # What one address or one user can write into the log by being refused.
@@ -112,7 +130,7 @@ class May:
         """Who makes the request, if they may."""
         web = web_of(request)
         if is_api(request):
-            actor = by_key(web, request, bearer)
+            actor = by_key(web, request, bearer.credentials if bearer else other_key(request))
         else:
             actor = _by_cookie(web, request, cookie, token)
         request.state.actor = actor
@@ -167,11 +185,28 @@ def signed_in(web: Web, cookie: str | None) -> tuple[User, Session] | None:
     return user, session
 
 
-def by_key(web: Web, request: Request, bearer: HTTPAuthorizationCredentials | None) -> Actor:
+def other_key(request: HTTPConnection) -> str | None:
+    """A key that does not come as a bearer's: in `X-API-Key`, or as the password of Basic.
+
+    Exporters of OpenTelemetry are given headers as text, and some, such as Langfuse's, know only a
+    name and a password.
+    """
+    if key := request.headers.get("x-api-key"):
+        return key
+    scheme, _, sent = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        return b64decode(sent, validate=True).decode().partition(":")[2]
+    except ValueError:
+        return ""
+
+
+def by_key(web: Web, request: Request, key: str | None) -> Actor:
     """Who makes a request by key; raises NotSignedIn."""
-    user = user_of_key(web.stores.ledger, bearer.credentials) if bearer else None
+    user = user_of_key(web.stores.ledger, key) if key else None
     if user is None:
-        why = "the key is unknown or revoked" if bearer else "no key"
+        why = "no key" if key is None else "the key is unknown or revoked"
         record_refusal(web.stores.ledger, request, address_of(request), why)
         raise NotSignedIn(
             "this needs an API key that is in use, as `Authorization: Bearer fw_...`", False

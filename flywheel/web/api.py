@@ -59,7 +59,7 @@ from flywheel.web.filters import PENDING, Asked, asked_of, filter_of
 from flywheel.web.items_view import DecisionForm, checked_decision, visible_item, visible_items
 from flywheel.web.others_view import sees_votes, visible_comments
 
-_REFUSALS: dict[int | str, dict[str, Any]] = {
+REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {"model": Fault, "description": "No request that can be read."},
     401: {"model": Fault, "description": "No key, or one that is not in use."},
     403: {"model": Fault, "description": "A role that may not do this."},
@@ -70,7 +70,7 @@ _NONE: dict[int | str, dict[str, Any]] = {404: {"model": Fault, "description": "
 _NOT_NOW: dict[int | str, dict[str, Any]] = {
     409: {"model": Fault, "description": "Possible, and not now: the item is done, or somebody's."}
 }
-router = APIRouter(prefix="/v1", tags=["v1"], responses=_REFUSALS)
+router = APIRouter(prefix="/v1", tags=["v1"], responses=REFUSALS)
 
 Reader = Annotated[Actor, Depends(may("read"))]
 Reviewer = Annotated[Actor, Depends(may("review"))]

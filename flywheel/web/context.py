@@ -5,6 +5,7 @@ projects can be served by one process, as in the tests.
 """
 
 import hashlib
+from asyncio import Semaphore
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -13,7 +14,12 @@ from typing import cast
 import jinja2
 from fastapi import Request
 
+from flywheel.experiments.assigning import ArmService
+from flywheel.redaction import Redactor
+from flywheel.retrieval.serving import ExampleService
 from flywheel.store import Project, Stores
+from flywheel.traces.inbox import Inbox
+from flywheel.web.champion import Champion
 from flywheel.web.sessions import Sessions
 
 STATIC = Path(__file__).parent / "static"
@@ -31,8 +37,18 @@ class Web:
     stores: Stores
     templates: jinja2.Environment
     sessions: Sessions
+    # Where live traces wait, and what is taken out of them before.
+    inbox: Inbox
+    redactor: Redactor
+    # What applications are served: corrections, and the judge's word.
+    examples: ExampleService
+    champion: Champion
+    # Which arm of an experiment a session is given.
+    arms: ArmService
     host: str
     dagster_url: str
+    # A body of 32 MB may become a GB while it is read; and reviewers wait for threads too.
+    receiving: Semaphore = field(default_factory=lambda: Semaphore(2))
     # Versions of the rubric that the ledger has already.
     kept_rubrics: set[str] = field(default_factory=set)
 

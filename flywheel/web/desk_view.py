@@ -17,6 +17,7 @@ from flywheel.records import Decision
 from flywheel.review import decision_of, is_sensitive, votes_on
 from flywheel.safety import quote
 from flywheel.traces.documents import Document, ToolCall, open_document, tool_calls_of
+from flywheel.traces.feedback import feedback_on
 from flywheel.web.access import Actor, allows
 from flywheel.web.context import Web
 from flywheel.web.conversation_view import (
@@ -28,9 +29,11 @@ from flywheel.web.conversation_view import (
     readable,
 )
 from flywheel.web.differences import diff_html
+from flywheel.web.feedback_view import feedback_view
 from flywheel.web.items_view import visible_item
 from flywheel.web.others_view import sees_votes, visible_comments
 from flywheel.web.rendering import markdown
+from flywheel.web.traces_view import trace_href
 
 # Reason codes in the reviewer's words, and the key of each that goes with an error.
 CODES = (
@@ -140,6 +143,9 @@ def desk_view(
         "rubric": {"version": rubric.version, "html": markdown(rubric.text)},
         "comments": visible_comments(web, item, shown, actor),
         "is_sensitive": is_sensitive(ledger, item.trace_id),
+        # What users say would tell a blind reviewer what to think.
+        "said": [] if shown.is_hidden else feedback_view(feedback_on(ledger, item.trace_id)),
+        "trace_href": trace_href(item.trace_id),
     }
 
 

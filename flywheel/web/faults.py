@@ -5,7 +5,8 @@ else is our fault, is logged with the request's number, and says no more than th
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from fastapi import FastAPI, Request
@@ -15,8 +16,10 @@ from starlette.exceptions import HTTPException
 
 from flywheel.errors import BadInput, FlywheelError, NotEnough, NotFound, Refused, TryAgain
 from flywheel.safety import encodable
+from flywheel.traces.inbox import InboxFull
 from flywheel.web.access import NotAllowed, NotSignedIn, actor_of, is_api
 from flywheel.web.context import web_of
+from flywheel.web.otlp_bodies import is_otlp, otlp_fault
 from flywheel.web.pages import page, see_other, sentence_of
 from flywheel.web.security import answer_headers
 from flywheel.web.signing_in import TooManyFailures
@@ -28,6 +31,7 @@ _STATUS: tuple[tuple[type[FlywheelError], int], ...] = (
     (NotSignedIn, 401),
     (NotAllowed, 403),
     (TooManyFailures, 429),
+    (InboxFull, 429),
     (NotFound, 404),
     (BadInput, 422),
     (Refused, 409),
@@ -67,7 +71,9 @@ def _answer(
 ) -> Response:
     sentence = encodable(sentence)
     response: Response
-    if is_api(request):
+    if is_otlp(request):
+        response = otlp_fault(request, status, sentence)
+    elif is_api(request):
         response = JSONResponse({"error": sentence}, status)
     else:
         heading = _HEADINGS.get(status, "Something went wrong")
@@ -85,7 +91,7 @@ def _foreseen(request: Request, error: Exception) -> Response:
     if status == 500:
         logger.error("request %s: %s", request.state.request_id, error)
     headers: dict[str, str] = {}
-    if isinstance(error, TooManyFailures):
+    if isinstance(error, TooManyFailures | InboxFull):
         headers["Retry-After"] = str(error.wait_s)
     elif status == 503:
         headers["Retry-After"] = "5"
@@ -108,9 +114,28 @@ def _sign_in_first(request: Request, error: NotSignedIn) -> Response:
 
 def _bad_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
+    why = _unread(request, error) if is_api(request) else ""
+    return _answer(request, 422, why or first_of(error.errors()))
+
+
+def first_of(errors: Sequence[Any]) -> str:
+    """The first of pydantic's errors as one sentence: where, and what."""
+    # Which of two models a body was taken for is no part of what was sent.
+    where = ".".join(str(part) for part in errors[0]["loc"] if part not in ("one", "many"))[:200]
+    why = str(errors[0]["msg"]).removeprefix("Value error, ")
+    return f"{where}: {why}" if where else why
+
+
+def _unread(request: Request, error: RequestValidationError) -> str:
+    """Why a body could not be read as JSON at all; empty where it was."""
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])[:200]
-    return _answer(request, 422, f"{where}: {first['msg']}")
+    if first["type"] == "json_invalid":
+        return f"the body is not JSON: {first['ctx']['error']} at character {first['loc'][-1]}"
+    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    # FastAPI takes a body of another type for bytes, and would say that it is no object.
+    if isinstance(error.body, bytes) and not media.endswith("json"):
+        return f"the content type {media[:40]!r} is not read; application/json is"
+    return ""
 
 
 def _http(request: Request, error: Exception) -> Response:

@@ -11,7 +11,7 @@ from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse,
 from starlette.datastructures import FormData
 
 from flywheel.errors import BadInput, Refused
-from flywheel.queue import claim, get_item, heartbeat, item_of_trace
+from flywheel.queue import claim, get_item, heartbeat
 from flywheel.review import (
     adjudicate,
     clear_sensitive,
@@ -25,7 +25,7 @@ from flywheel.review import (
 from flywheel.traces.documents import open_document
 from flywheel.web.access import Actor, may
 from flywheel.web.context import web_of
-from flywheel.web.conversation_view import conversation_view, readable
+from flywheel.web.conversation_view import readable
 from flywheel.web.desk_view import desk_view
 from flywheel.web.differences import diff_html
 from flywheel.web.filters import asked_in, asked_of
@@ -201,30 +201,6 @@ def undo_last(request: Request, actor: Reviewer) -> RedirectResponse:
     if undone.item_id is None:
         return see_other("/review")
     return see_other(f"/items/{undone.item_id}", note=f"undone-{undone.kind}")
-
-
-@router.get("/trace")
-def show_trace(
-    request: Request,
-    actor: Reviewer,
-    id: Annotated[str, Query(max_length=2_000)],
-    hash: Annotated[str, Query(max_length=64)],
-    first: Position | None = None,
-) -> Response:
-    """A trace that can be shown, whether or not it is in the queue."""
-    web = web_of(request)
-    document = open_document(web.stores, id, hash)
-    views, talk = conversation_view(document, first or 0)
-    item_id = item_of_trace(web.stores.ledger, id, hash)
-    return page(
-        request,
-        actor,
-        "trace.html",
-        header=document.header,
-        views=views,
-        talk=talk,
-        item_id=item_id,
-    )
 
 
 @router.get("/message")
