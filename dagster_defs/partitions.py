@@ -5,6 +5,7 @@ days in turn, so that a backfill of a year is one run, and each day still has fa
 """
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from datetime import date
 from pathlib import Path
@@ -12,9 +13,14 @@ from typing import Any
 
 import dagster as dg
 
+from flywheel.judge.scoring import TierProgress
+from flywheel.records import Tier
 from flywheel.settings import ProjectSettings, read_settings
 from flywheel.store import Stores
 from flywheel.traces.importing import days_with_traces
+
+# Between two lines of a run's log on how far it is.
+_TOLD_EVERY_S = 15.0
 
 
 def first_day(folder: str | None) -> date:
@@ -42,3 +48,16 @@ def each_day(
         if day in present:
             context.log.info(f"{day} is done")
     return dg.MaterializeResult()
+
+
+def told_of_tiers(context: dg.AssetExecutionContext) -> TierProgress:
+    """How far each tier of the judge is, now and then, and when it ends, in the run's log."""
+    last = time.monotonic()
+
+    def tell(tier: Tier, done: int, total: int) -> None:
+        nonlocal last
+        if done >= total or time.monotonic() - last >= _TOLD_EVERY_S:
+            last = time.monotonic()
+            context.log.info(f"{tier}: {done:,} of {total:,} traces")
+
+    return tell

@@ -10,26 +10,32 @@ import dagster as dg
 
 from dagster_defs.partitions import DAILY
 from dagster_defs.resources import ProjectResource
-from flywheel.training.challenger import labels_since_training
+from flywheel.retraining import new_labels
 
 daily = dg.define_asset_job(
     "daily",
     dg.AssetSelection.assets(
         *("traces", "sampled_traces", "code_scores"),
         *("few_shot_corrections", "judge_scores", "review_queue"),
+        *("rubric_scores", "panel_labels", "probes"),
     ),
     description="Every stage of a day, from its traces to its review queue.",
 )
+ingest = dg.define_asset_job(
+    "ingest",
+    dg.AssetSelection.assets("live_traces"),
+    description="What applications sent leaves the inbox, and can be asked for.",
+)
 learn = dg.define_asset_job(
     "learn",
-    dg.AssetSelection.assets("corrections", "judge_calibration", "quality_report")
-    | dg.AssetSelection.assets("correction_index"),
+    dg.AssetSelection.assets("corrections", "judge_calibration", "quality_report", "alerts")
+    | dg.AssetSelection.assets("feedback", "correction_index", "experiments"),
     description="What people decided becomes labels, estimates and examples.",
 )
 retrain = dg.define_asset_job(
     "retrain",
     dg.AssetSelection.assets(
-        *("corrections", "training_set", "lora_adapter", "gate_verdict", "champion")
+        *("corrections", "training_set", "lora_adapter", "gate_verdict", "champion"),
     ),
     description="A challenger from the labels that stand, and the gate's word on it.",
 )
@@ -38,7 +44,39 @@ rescore = dg.define_asset_job(
     dg.AssetSelection.assets("judge_scores", "review_queue"),
     description="Days that were scored before, again by the judge in use; earlier rows stay.",
 )
-JOBS = [daily, learn, retrain, rescore]
+bring_in = dg.define_asset_job(
+    "bring_in",
+    dg.AssetSelection.assets("watched_files"),
+    description="New files of the watched folder are imported.",
+)
+forget = dg.define_asset_job(
+    "forget",
+    dg.AssetSelection.assets("expired_traces"),
+    description="Traces that are too old go, and who was forgotten stays so.",
+)
+announce = dg.define_asset_job(
+    "announce",
+    dg.AssetSelection.assets("announcements"),
+    description="New champions, and what the gate said, are told to whom the rules name.",
+)
+evolve = dg.define_asset_job(
+    "evolve",
+    dg.AssetSelection.assets(
+        "metric_set", "failure_modes", "call_graph", "functions", "cases", "formats"
+    ),
+    description="Programs propose what to measure, call and test; people approve it.",
+)
+reread = dg.define_asset_job(
+    "reread",
+    dg.AssetSelection.assets("metric_history"),
+    description="Days that were scored before, again by a metric that a person approved.",
+)
+JOBS = [daily, ingest, learn, retrain, rescore, bring_in, forget, announce, evolve, reread]
+
+# The tag of a run that says in a sentence why it was started.
+WHY = "flywheel/why"
+# Names of targets that a run retrains whether or not as many labels are new as are waited for.
+TARGETS = "flywheel/targets"
 
 
 @dg.schedule(
@@ -64,6 +102,15 @@ learn_every_night = dg.ScheduleDefinition(
     description="The night's verdicts enter the estimates, whether or not people decided anything.",
 )
 
+forget_every_night = dg.ScheduleDefinition(
+    name="forget_every_night",
+    job=forget,
+    cron_schedule="0 1 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Before the night's run, so that it works on what may stay.",
+)
+
 
 @dg.schedule(
     job=retrain,
@@ -75,9 +122,25 @@ def retrain_every_week(
     context: dg.ScheduleEvaluationContext, project: ProjectResource
 ) -> dg.RunRequest | dg.SkipReason:
     """On Mondays, where there is any label that no training has considered."""
-    if not labels_since_training(project.get().stores).count:
-        return dg.SkipReason("no new label since the last training")
-    return dg.RunRequest(run_key=context.scheduled_execution_time.date().isoformat())
+    new = max(labels.count for labels in new_labels(project.get()).values())
+    if not new:
+        return dg.SkipReason("no new label since the last training: it would add nothing")
+    return dg.RunRequest(
+        run_key=context.scheduled_execution_time.date().isoformat(),
+        tags={WHY: f"the weekly retraining, with {new} new labels"},
+    )
 
 
-SCHEDULES = [every_night, learn_every_night, retrain_every_week]
+evolve_every_week = dg.ScheduleDefinition(
+    name="evolve_every_week",
+    job=evolve,
+    cron_schedule="0 5 * * 1",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="On Mondays, so that what is proposed waits when people come.",
+)
+
+SCHEDULES = [
+    *(forget_every_night, every_night, learn_every_night, retrain_every_week),
+    evolve_every_week,
+]

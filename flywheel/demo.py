@@ -14,13 +14,15 @@ from typing import Protocol
 
 from flywheel.errors import BadInput
 from flywheel.gate.holdout import TARGET, holdout_of
+from flywheel.in_use import embedder_of, judge_of, levers_of
 from flywheel.judge.evaluation import probabilities
 from flywheel.judge.judge import Judge
-from flywheel.loop import embedder_of, judge_of, learn, levers_of, retrain, run_day
+from flywheel.loop import learn, run_day
 from flywheel.queue import queued_traces
 from flywheel.records import LabelledConversation, split_of
 from flywheel.registry import alias_of
-from flywheel.retrieval import update_index
+from flywheel.retraining import retrain
+from flywheel.retrieval import update_indexes
 from flywheel.review import import_decisions
 from flywheel.settings import PROJECT_FILE
 from flywheel.statistics import JudgeCard, auc_difference, judge_card
@@ -73,7 +75,7 @@ def run_demo(folder: Path, watcher: Watcher) -> DemoReport:
         entered = _enter_decisions(project, sample / "decisions.jsonl")
     learned = learn(project)
     watcher.say("index")
-    index = update_index(project.stores, embedder_of(project), levers_of(project))
+    index = update_indexes(project.stores, embedder_of(project), levers_of(project))
     watcher.say("retrain and gate")
     verdict = retrain(project, watcher)
     challenger = alias_of(project.stores.ledger, TARGET, "challenger")
@@ -137,7 +139,7 @@ def _enter_decisions(project: Project, path: Path) -> int:
 
 
 def _owners(project: Project) -> dict[str, tuple[str, str | None, date]]:
-    with project.stores.warehouse.open() as connection:
+    with project.stores.warehouse.read() as connection:
         rows = connection.run("traces/owners").fetchall()
     return {trace_id: (session_id, user_id, day) for trace_id, session_id, user_id, day in rows}
 

@@ -18,15 +18,30 @@ from urllib.parse import urlsplit
 import duckdb
 import sqlalchemy as sa
 from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 
-from flywheel.errors import FlywheelError, WarehouseBusy
+from flywheel.errors import BadSetting, FlywheelError, WarehouseBusy
+from flywheel.evolution.sandbox.standing import sandbox_standing
+from flywheel.forgetting.standing import privacy_standing
+from flywheel.in_use import prompt_of
+from flywheel.judge.standing import judges_standing
 from flywheel.metrics import load_metrics
 from flywheel.models.embedder import BUNDLED, model_folder
-from flywheel.settings import PROJECT_FILE
+from flywheel.models.engine import precision_here
+from flywheel.models.reach import reach
+from flywheel.registry.prompts import OTHER_PROMPT, of_other_prompts
+from flywheel.settings import PROJECT_FILE, TracesSettings
 from flywheel.store import Project, open_project, tables
-from flywheel.store.queries import schema_files
+from flywheel.store.ledger import ledger_url
+from flywheel.store.standing import (
+    dagster_standing,
+    engine_to_look,
+    moved_standing,
+    version_standing,
+    why_not,
+)
 from flywheel.store.warehouse import Warehouse
+from flywheel.store.wholeness import damage_of
+from flywheel.traces.inbox import fill_in
 
 State = Literal["ok", "warning", "problem"]
 
@@ -34,6 +49,8 @@ State = Literal["ok", "warning", "problem"]
 LOW_DISK_GB, NO_DISK_GB = 5.0, 0.5
 # A process that holds the warehouse is reported, not waited for.
 WAREHOUSE_WAIT_S = 1.0
+# An inbox that is so full, or holds something for so long beyond its time, is not being drained.
+FULL_SHARE, STUCK_S = 0.5, 900
 # Where the web app keeps what it signs cookies with, in the data folder.
 WEB_SECRET = "web.secret"
 
@@ -55,9 +72,11 @@ def examine(project_folder: Path) -> list[Finding]:
         project = open_project(project_folder)
     except FlywheelError as error:
         return [python, Finding("settings", "problem", str(error), "correct it and look again")]
-    stores = (_settings, _disk, _artifacts, _ledger, _warehouse)
-    parts = (_metrics, _embedder, _torch, _dagster, _web)
-    return [python, *(finding for look in (*stores, *parts) for finding in look(project))]
+    stores = (_settings, _disk, _artifacts, _ledger_file, _ledger, _warehouse)
+    parts = (_metrics, _embedder, _judges, _torch, _dagster, _web)
+    looked = [python, *(finding for look in (*stores, *parts) for finding in look(project))]
+    standing = (*privacy_standing(project), *sandbox_standing(project))
+    return looked + [Finding(*found) for found in standing]
 
 
 def _settings(project: Project) -> Iterator[Finding]:
@@ -96,47 +115,55 @@ def _artifacts(project: Project) -> Iterator[Finding]:
         )
 
 
-def _ledger(project: Project) -> Iterator[Finding]:
+def _ledger_file(project: Project) -> Iterator[Finding]:
+    """Before it is opened, which would pass over what is wrong with its log."""
     url = sa.make_url(project.stores.ledger.url)
+    path = Path(url.database or "")
+    if url.get_backend_name() != "sqlite" or not path.is_file():
+        return
+    damage = damage_of(path)
+    if damage:
+        remedy = "stop what writes to it, and restore a backup beside it to compare the two"
+        yield Finding("ledger file", "problem", damage, remedy)
+
+
+def _ledger(project: Project) -> Iterator[Finding]:
+    url = ledger_url(project.stores.ledger.url)
     shown = url.render_as_string(hide_password=True)
+    if moved := moved_standing(url):
+        yield Finding(*moved)
+        return
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
         yield Finding("ledger", "ok", f"{shown} is made by the first import")
         return
-    engine = sa.create_engine(url)
+    engine = engine_to_look(url)
     try:
         with engine.connect() as connection:
             present = MigrationContext.configure(connection).get_current_revision()
-            yield _ledger_version(shown, present)
+            yield Finding(*version_standing(shown, present))
             if present:
                 yield _champions(connection)
+                yield from _prompts(connection, project)
             if sa.inspect(connection).has_table(tables.users.name):
                 yield _people(connection)
+            if sa.inspect(connection).has_table(tables.judge_calls.name):
+                standing = judges_standing(connection, project.settings)
+                yield from (Finding(*found) for found in standing)
+            if sa.inspect(connection).has_table(tables.inbox.name):
+                yield _inbox(connection, project.settings.traces)
     except (sa.exc.DBAPIError, ModuleNotFoundError) as error:
-        why = str(getattr(error, "orig", error)).splitlines()[0]
-        yield Finding("ledger", "problem", f"{shown} cannot be read: {why}", "check ledger.url")
+        sentence = f"{shown} cannot be read: {why_not(error)}"
+        yield Finding("ledger", "problem", sentence, "check ledger.url")
     finally:
         engine.dispose()
 
 
-def _ledger_version(shown: str, present: str | None) -> Finding:
-    migrations = ScriptDirectory(str(Path(tables.__file__).parent / "migrations"))
-    head = migrations.get_current_head()
-    if present == head:
-        return Finding("ledger", "ok", f"{shown} is reachable and at migration {head}")
-    known = {script.revision for script in migrations.walk_revisions()}
-    if present is None or present in known:
-        return Finding(
-            "ledger",
-            "warning",
-            f"{shown} is at migration {present or 'none'}, and the newest is {head}",
-            "nothing to do: the next command that writes to it brings it up to date",
-        )
-    return Finding(
-        "ledger",
-        "problem",
-        f"{shown} is at migration {present}, which this version does not know",
-        "install the version of flywheel-loop that wrote it, or a newer one",
-    )
+def _prompts(connection: sa.Connection, project: Project) -> Iterator[Finding]:
+    """Causal judges that have learnt to answer another rubric than the one of now."""
+    judges = [name for name, t in project.settings.targets.items() if t.kind == "chat-judge"]
+    for name, champion in of_other_prompts(connection, judges, prompt_of(project)).items():
+        remedy = f"run `flywheel training retrain --target {name}`, or put the rubric back"
+        yield Finding(f"target {name}", "warning", f"{champion} {OTHER_PROMPT}", remedy)
 
 
 def _champions(connection: sa.Connection) -> Finding:
@@ -165,42 +192,56 @@ def _people(connection: sa.Connection) -> Finding:
     return Finding("people", "ok", sentence)
 
 
+def _inbox(connection: sa.Connection, traces: TracesSettings) -> Finding:
+    waiting = fill_in(connection)
+    if not waiting.rows:
+        return Finding("inbox", "ok", "no live traces wait")
+    share, age_min = waiting.n_bytes / (traces.inbox_mb * 1e6), waiting.oldest_age_s / 60
+    sentence = (
+        f"{waiting.spans} spans wait, the oldest for {age_min:.0f} min; it is {share:.0%} full"
+    )
+    # A drain is due each half minute, and holds back what is not whole.
+    if share < FULL_SHARE and waiting.oldest_age_s < traces.idle_s + STUCK_S:
+        return Finding("inbox", "ok", sentence)
+    remedy = "run `flywheel traces drain`, and see that the orchestrator runs"
+    return Finding("inbox", "warning", sentence, remedy)
+
+
 def _warehouse(project: Project) -> Iterator[Finding]:
     given = project.stores.warehouse
-    if not given.path.exists():
-        yield Finding("warehouse", "ok", f"{given.path} is made by the first import")
+    if not given.is_there():
+        yield Finding("warehouse", "ok", f"{given.place} is made by the first import")
         return
-    patient = Warehouse(given.path, WAREHOUSE_WAIT_S, given.memory_limit_gb, given.threads)
     try:
-        with patient.open() as connection:
+        with given.patient(WAREHOUSE_WAIT_S).read() as connection:
             traces, days, labels, schema = connection.rows("store/contents")[0]
     except WarehouseBusy:
         yield Finding(
             "warehouse",
             "warning",
-            f"{given.path} is in use by another process",
+            f"{given.place} is in use by another process",
             "look again when that run has ended",
         )
-    except (duckdb.Error, OSError) as error:
+    except (duckdb.Error, OSError, BadSetting, sa.exc.DBAPIError) as error:
         yield Finding(
             "warehouse",
             "problem",
-            f"{given.path} cannot be opened: {str(error).splitlines()[0]}",
-            "move it away and run `flywheel warehouse rebuild`",
+            f"{given.place} cannot be opened: {str(error).splitlines()[0]}",
+            given.remedy,
         )
     else:
-        yield _warehouse_version(given.path, int(str(schema)))
+        yield _warehouse_version(given, int(str(schema)))
         yield Finding("contents", "ok", f"{traces} traces of {days} days, {labels} labels")
 
 
-def _warehouse_version(path: Path, schema: int) -> Finding:
-    newest = int(schema_files()[-1].name.split("_")[0])
+def _warehouse_version(given: Warehouse, schema: int) -> Finding:
+    newest = given.newest_schema
     if schema <= newest:
-        return Finding("warehouse", "ok", f"{path} opens and has schema {schema}")
+        return Finding("warehouse", "ok", f"{given.place} opens and has schema {schema}")
     return Finding(
         "warehouse",
         "problem",
-        f"{path} has schema {schema}, and this version knows {newest}",
+        f"{given.place} has schema {schema}, and this version knows {newest}",
         "install the version of flywheel-loop that wrote it, or a newer one",
     )
 
@@ -233,13 +274,29 @@ def _embedder(project: Project) -> Iterator[Finding]:
     yield Finding("embedder", "ok", f"{name} in {folder}{verified}")
 
 
+def _judges(project: Project) -> Iterator[Finding]:
+    for name, settings in project.settings.judges.items():
+        found = reach(name, settings)
+        state: State = "problem" if found.remedy else "ok"
+        yield Finding(f"judge {name}", state, found.sentence, found.remedy)
+
+
 def _torch(project: Project) -> Iterator[Finding]:
     import torch
 
     threads, cores = project.settings.compute.threads, os.cpu_count() or 1
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
-    sentence = f"torch {torch.__version__} on {device}, {threads} of {cores} cores"
-    if threads < cores or cores == 1:
+    precision = project.settings.compute.precision
+    fastest = precision_here("bfloat16")
+    sentence = (
+        f"torch {torch.__version__} on {device}, {threads} of {cores} cores, judges in {precision}"
+    )
+    if precision == "float32" and fastest == "bfloat16":
+        sentence += "; bfloat16 is faster here, see compute.precision"
+    if precision != precision_here(precision):
+        remedy = 'set compute.precision to "float32"; they are read in it anyway'
+        yield Finding("torch", "warning", f"{sentence}, for which there are no tiles", remedy)
+    elif threads < cores or cores == 1:
         yield Finding("torch", "ok", sentence)
     else:
         # One embedding on a busy machine: 1,000 ms with as many threads as cores, 40 ms with one.
@@ -247,7 +304,7 @@ def _torch(project: Project) -> Iterator[Finding]:
         yield Finding("torch", "warning", sentence, remedy)
 
 
-def _dagster(_: Project) -> Iterator[Finding]:
+def _dagster(project: Project) -> Iterator[Finding]:
     try:
         found = f"dagster {version('dagster')}, dagster-webserver {version('dagster-webserver')}"
     except PackageNotFoundError as error:
@@ -255,6 +312,7 @@ def _dagster(_: Project) -> Iterator[Finding]:
         yield Finding("dagster", "warning", sentence, "pip install flywheel-loop")
     else:
         yield Finding("dagster", "ok", found)
+    yield Finding(*dagster_standing(project.data_dir / "dagster"))
 
 
 def _web(project: Project) -> Iterator[Finding]:

@@ -4,217 +4,269 @@ A project in, a report out; the one idea is that every step reads the version th
 it starts, and that running it again changes nothing that is done.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date
-from pathlib import Path
 
 from flywheel.corrections import LabelReport, derive_labels
-from flywheel.errors import NotEnough
-from flywheel.gate import GateItem, GateVerdict
-from flywheel.gate.holdout import TARGET, judge_challenger
-from flywheel.judge.cold_start import cold_start_judge
-from flywheel.judge.files import load_judge
-from flywheel.judge.judge import Judge
-from flywheel.judge.scoring import JudgeReport, Progress, no_progress, score_day
+from flywheel.errors import NeverWill
+from flywheel.evolution.call_graph.probing import probe_day
+from flywheel.experiments.publishing import look_at_experiments
+from flywheel.forgetting import reapply
+from flywheel.in_use import (
+    adapters_of,
+    embedder_of,
+    generative_of,
+    judges_of,
+    levers_of,
+    rubrics_of,
+    shadows_of,
+)
+from flywheel.judge.configured import configured_panel
+from flywheel.judge.panel import PanelReport, label_day
+from flywheel.judge.rubric_metrics import RubricReport, score_day_by_rubrics
+from flywheel.judge.scoring import (
+    JudgeReport,
+    Progress,
+    TierProgress,
+    no_progress,
+    no_tier_progress,
+    score_apps,
+)
+from flywheel.judge.shadow_report import publish_shadows
+from flywheel.judge.shadows import score_shadow
 from flywheel.metrics import read_metrics, score_day_by_code
-from flywheel.models.embedder import Embedder, load_embedder
+from flywheel.metrics.feedback import score_feedback
 from flywheel.quality import write_quality_report
-from flywheel.queue import QueueReport, fill_queue
-from flywheel.registry import (
-    CHALLENGER,
-    CHAMPION,
-    Promotion,
-    alias_of,
-    follow_verdict,
-    register,
-    set_alias,
-)
-from flywheel.retrieval import few_shots_for_day, update_index
+from flywheel.quality.announcing import announce
+from flywheel.quality.drift import DriftReport, measure_drift
+from flywheel.queue import QueueReport, fill_queue, queue_complaints, queue_panel_items
+from flywheel.records import Tier
+from flywheel.retraining import retrain_all_due
+from flywheel.retrieval import few_shots_for_day, update_indexes
+from flywheel.review.external import decide_by_feedback
 from flywheel.store import Project
-from flywheel.store.ledger import Ledger
-from flywheel.store.snapshots import restore_all
-from flywheel.traces.conversations import InputLevers
-from flywheel.traces.importing import days_with_traces, load_imports
+from flywheel.store.ledger import now
+from flywheel.store.snapshots import require_snapshots, restore_all
+from flywheel.traces.draining import drain_and_load
+from flywheel.traces.importing import days_with_traces, load_imports, require_archives
 from flywheel.traces.sampling import sample_day
-from flywheel.training.challenger import (
-    Challenger,
-    judge_in,
-    labels_since_training,
-    train_challenger,
-)
-from flywheel.training.dataset import TrainingSet, take_training_set
-
-ACTOR = "pipeline"
 
 
 @dataclass(slots=True)
 class LoopReport:
-    """What each stage did; `retraining` says in a sentence why it ran or did not."""
+    """What each stage did; `retraining` says in a sentence why it ran or did not.
+
+    `scored` counts traces with a verdict, `read_by` those that each tier has read; `unjudged` are
+    of the generative judge, by kind, and `why_unjudged` is the first reason.
+    """
 
     days: list[date] = field(default_factory=list)
     traces: int = 0
     scored: int = 0
+    read_by: dict[str, int] = field(default_factory=dict)
+    unjudged: dict[str, int] = field(default_factory=dict)
+    why_unjudged: str = ""
     not_eligible: int = 0
     flagged: int = 0
     drawn: int = 0
+    feedback: int = 0
+    complaints: int = 0
     labels: int = 0
     examples: int = 0
     retraining: str = ""
     refused_metrics: list[str] = field(default_factory=list)
-
-
-def embedder_of(project: Project) -> Embedder:
-    """The project's embedder; the same object for the whole process."""
-    return load_embedder(project.settings.judge.embedder, project.settings.compute.threads)
-
-
-def levers_of(project: Project) -> InputLevers:
-    """What of a turn the project's judges are given."""
-    settings = project.settings.judge
-    return InputLevers(settings.max_message_chars, tuple(settings.strip_markers))
-
-
-def judge_of(project: Project, folder: Path | None = None) -> Judge:
-    """The judge in `folder`, else the champion, else the one that needs no labels."""
-    embedder = embedder_of(project)
-    if folder is not None:
-        return load_judge(folder, embedder)
-    champion = alias_of(project.stores.ledger, TARGET, CHAMPION)
-    # A champion without files is the judge that needs no labels.
-    if champion is None or champion.artifact is None:
-        return cold_start_judge(embedder, levers_of(project))
-    return judge_in(project.stores, champion.version, embedder)
+    alerts: list[str] = field(default_factory=list)
 
 
 def run_loop(
-    project: Project, days: Sequence[date] | None = None, progress: Progress = no_progress
+    project: Project,
+    days: Sequence[date] | None = None,
+    progress: Progress = no_progress,
+    tiers: TierProgress = no_tier_progress,
 ) -> LoopReport:
-    """Every stage in order over these days, or over all that have traces; then what is learnt."""
-    load_imports(project.stores)
+    """Every stage in order over these days, or over all that have traces; then what is learnt.
+
+    `progress` is told of days, and `tiers` of what each tier of the judge has read of a day.
+    """
+    drain_and_load(project.stores, project.settings)
+    reapply(project)
     report = LoopReport(list(days or days_with_traces(project.stores)))
-    report.refused_metrics = [str(why) for why in read_metrics(project.metrics_dir)[1]]
+    refused = [*read_metrics(project.metrics_dir)[1], *rubrics_of(project)[1]]
+    report.refused_metrics = [str(why) for why in refused]
     for number, day in enumerate(report.days):
-        judged, queued = run_day(project, day)
+        judged, queued = run_day(project, day, tiers)
         report.traces += judged.attempted
         report.scored += next(iter(judged.scored.values()))
+        _add(report.read_by, judged.scored)
+        _add(report.unjudged, judged.failed)
+        report.why_unjudged = report.why_unjudged or judged.why_failed
         report.not_eligible += sum(judged.skipped.values())
         report.flagged += judged.flagged
         report.drawn += queued.drawn
         progress(number + 1, len(report.days))
+    heard = take_feedback(project)
+    report.feedback, report.complaints = heard.feedback, heard.complaints
     labels = learn(project)
     report.labels = labels.labels
-    report.examples = update_index(project.stores, embedder_of(project), levers_of(project)).total
-    report.retraining = retrain_if_due(project, progress)
+    report.examples = update_indexes(project.stores, embedder_of(project), levers_of(project)).total
+    told = announce(project.stores, project.settings.alerts, now())
+    report.alerts = [alert.why for alert in told.fired]
+    report.retraining = _in_a_line(retrain_all_due(project, progress))
     return report
 
 
-def run_day(project: Project, day: date) -> tuple[JudgeReport, QueueReport]:
+def _in_a_line(said: Mapping[str, str]) -> str:
+    """What happened to each target; its name says which where there are several."""
+    if len(said) == 1:
+        return next(iter(said.values()))
+    return " ".join(f"{target}: {sentence.rstrip('.')}." for target, sentence in said.items())
+
+
+def _add(total: dict[str, int], more: Mapping[Tier, int] | Mapping[str, int]) -> None:
+    for name, n in more.items():
+        total[name] = total.get(name, 0) + n
+
+
+def run_day(
+    project: Project, day: date, tiers: TierProgress = no_tier_progress
+) -> tuple[JudgeReport, QueueReport]:
     """The daily stages of one day, from its sample to its review queue."""
     stores, settings = project.stores, project.settings
     sample_day(stores, day, settings.sampling.rate, settings.sampling.min_per_stratum)
     metrics = read_metrics(project.metrics_dir)[0]
     score_day_by_code(stores, metrics, day)
     few_shots_for_day(stores, embedder_of(project), settings.retrieval, levers_of(project), day)
-    judged = score_day(stores, judge_of(project), day)
+    judged = judge_day(project, day, tiers)
+    score_rubrics(project, day)
+    probe_day(project, day)
+    label_by_panel(project, day)
     return judged, fill_queue(stores, settings.queue, day, metrics)
+
+
+def judge_day(
+    project: Project, day: date, progress: TierProgress = no_tier_progress
+) -> JudgeReport:
+    """The verdicts of one day, by the judges in use, and beside them those of their shadows.
+
+    Where a generative judge cannot be had, the day is judged without it, and the report says why; a
+    shadow that cannot read stops no day either.
+    """
+    stores, settings = project.stores, project.settings
+    price = settings.compute.usd_per_cpu_hour
+    most = settings.judge.generative_traces
+    report = score_apps(stores, judges_of(project), day, progress, most, price)
+    return replace(report, shadows=_shadow_day(project, day))
+
+
+def _shadow_day(project: Project, day: date) -> dict[str, str]:
+    """What each shadow did with a day, in a sentence, by its target."""
+    try:
+        shadows = shadows_of(project)
+    except NeverWill as error:
+        return {"all": str(error)}
+    told = {}
+    for shadow in shadows:
+        report = score_shadow(project.stores, shadow, day)
+        told[shadow.target] = f"{report.judge_version} read {report.scored} of {report.attempted}"
+    if shadows:
+        publish_shadows(project.stores)
+    return told
+
+
+def score_rubrics(
+    project: Project, day: date, progress: Progress = no_progress
+) -> list[RubricReport]:
+    """What each rubric file says of the day's sampled traces; nothing where there is none."""
+    return score_day_by_rubrics(
+        project.stores,
+        rubrics_of(project)[0],
+        lambda name: generative_of(project, name or None),
+        levers_of(project),
+        day,
+        project.settings.judge.generative_traces,
+        progress,
+    )
+
+
+def label_by_panel(
+    project: Project, day: date, limit: int | None = None, progress: Progress = no_progress
+) -> PanelReport | None:
+    """Let the panel label the day's share, and hand people what is theirs; None without a panel.
+
+    `limit` traces instead of those of the settings, of which 0 is no panel either. A panel that
+    cannot sit stops no day: the report says why, as it does of a member that cannot be asked.
+    """
+    settings, levers = project.settings.panel, levers_of(project)
+    most = settings.daily_traces if limit is None else limit
+    try:
+        panel = configured_panel(project, levers, adapters_of(project)) if most else None
+        if panel is None:
+            return None
+        report = label_day(project.stores, panel, levers, day, most, progress)
+    except NeverWill as error:
+        report = PanelReport(day, unfinished={str(error): 1})
+    queue_panel_items(project.stores, settings.audit_share)
+    return report
+
+
+@dataclass(frozen=True, slots=True)
+class HeardReport:
+    """What was made of `feedback`: rows of `scores`, new items of complaints, new decisions.
+
+    `waiting` are of traces that have not come.
+    """
+
+    feedback: int
+    waiting: int
+    scores: int
+    complaints: int
+    corrections: int
+
+
+def take_feedback(project: Project) -> HeardReport:
+    """What was said outside the review becomes scores, complaints to look at, and decisions.
+
+    Of traces that have come by now, whatever their day.
+    """
+    heard = score_feedback(project.stores)
+    complaints = queue_complaints(project.stores).added
+    corrections = decide_by_feedback(project.stores).new
+    return HeardReport(heard.feedback, heard.waiting, heard.scores, complaints, corrections)
 
 
 def learn(project: Project) -> LabelReport:
     """What people decided becomes labels, and the estimates follow."""
     report = derive_labels(project.stores)
+    look_for_drift(project)
     write_quality_report(project.stores)
+    look_at_experiments(project.stores)
     return report
 
 
-def retrain_if_due(project: Project, progress: Progress = no_progress) -> str:
-    """Train and gate a challenger where enough new labels stand; a sentence on what happened."""
-    need = project.settings.training.min_corrections
-    new = labels_since_training(project.stores).count
-    if new < need:
-        return f"no retraining: {new} new labels, {need - new} more are needed"
-    try:
-        verdict = retrain(project, progress)
-    except NotEnough as reason:
-        return f"no retraining: {reason}"
-    return " ".join(verdict.why)
-
-
-def retrain(project: Project, progress: Progress = no_progress) -> GateVerdict:
-    """Train a challenger on all labels outside the holdout, and let the gate decide."""
-    train(project, take_training_set(project.stores, levers_of(project)), progress)
-    verdict, _ = gate(project)
-    follow_gate(project)
-    return verdict
-
-
-def train(
-    project: Project, training_set: TrainingSet, progress: Progress = no_progress
-) -> Challenger:
-    """Fit a judge on the training set, register it, and put it up against the champion.
-
-    Raises NotEnough where the training set has too few labels of either class.
-    """
-    ledger, champion = project.stores.ledger, judge_of(project)
-    made = train_challenger(
-        project.stores,
-        training_set,
-        embedder_of(project),
-        levers_of(project),
-        project.settings.training,
-        champion.version,
-        progress,
-    )
-    _enter_cold_start(ledger, champion)
-    register(ledger, TARGET, made.version, made.manifest, made.version, champion.version, ACTOR)
-    # The same labels give the same judge, which may be the champion by now.
-    if made.version != champion.version:
-        set_alias(ledger, TARGET, CHALLENGER, made.version, ACTOR, "newest training")
-    return made
-
-
-def _enter_cold_start(ledger: Ledger, champion: Judge) -> None:
-    """Make the judge in use the champion where it is none yet, so that there is a way back to it.
-
-    Only the cold-start judge can be that: in a new project, or under a new version of its own.
-    """
-    entered = alias_of(ledger, TARGET, CHAMPION)
-    if entered is None or entered.version != champion.version:
-        register(ledger, TARGET, champion.version, {}, None, None, ACTOR)
-        set_alias(ledger, TARGET, CHAMPION, champion.version, ACTOR, "it needs no labels")
-
-
-def gate(project: Project) -> tuple[GateVerdict, list[GateItem]]:
-    """The verdict on the challenger against the champion, and the holdout it was given on.
-
-    Raises NotEnough where there is no challenger.
-    """
-    challenger = alias_of(project.stores.ledger, TARGET, CHALLENGER)
-    if challenger is None:
-        raise NotEnough("challengers of the champion", 0, 1)
-    return judge_challenger(
-        project.stores,
-        judge_of(project),
-        judge_in(project.stores, challenger.version, embedder_of(project)),
-        project.settings.gate,
-    )
-
-
-def follow_gate(project: Project) -> Promotion | None:
-    """Make the challenger the champion where it passed and the settings leave that to the gate."""
-    ledger = project.stores.ledger
-    challenger = alias_of(ledger, TARGET, CHALLENGER)
-    if challenger is None or challenger.verdict is None:
+def look_for_drift(project: Project) -> DriftReport | None:
+    """Whether the newest day is unlike those before it; None where there is no day."""
+    days = days_with_traces(project.stores)
+    if not days:
         return None
-    return follow_verdict(ledger, TARGET, challenger.verdict, project.settings.gate, ACTOR)
+    how = project.settings.quality
+    return measure_drift(project.stores, embedder_of(project), how, days[-1])
 
 
 def rebuild_warehouse(project: Project) -> dict[str, int]:
-    """Make the warehouse again from imports, snapshots and decisions; the old one is kept."""
+    """Make the warehouse again from imports, snapshots and decisions; the old one is kept.
+
+    Raises BadArtifact, NotFound or BadInput, and leaves the old one in its place, where a file that
+    it is made from is damaged, gone or changed.
+    """
     stores = project.stores
+    require_archives(stores)
+    require_snapshots(stores)
     stores.warehouse.set_aside()
     imports = load_imports(stores)
     partitions = restore_all(stores)
+    reapply(project)
+    score_feedback(stores)
     labels = derive_labels(stores)
     return {
         "imports": len(imports),

@@ -23,9 +23,12 @@ from pathlib import Path
 from typing import IO, Literal
 
 import click
+import sqlalchemy as sa
 
 from flywheel.errors import TryAgain
+from flywheel.forgetting import reapply
 from flywheel.store import Project, open_project
+from flywheel.store.standing import DAGSTER_URL, dagster_standing
 from flywheel.web.invitations import FIRST_LINK_HOURS, ensure_first_admin_link
 from flywheel.web.security import is_loopback
 
@@ -94,6 +97,9 @@ def run_up(
     and BadSetting as `open_project`.
     """
     project = open_project(project_folder.absolute())
+    _refuse_unreachable(project, only)
+    # Before a page is shown: the stores may be those of an older copy.
+    reapply(project)
     home = prepare_home(project)
     parts: tuple[Part, ...] = (only,) if only else ("web", "dagster")
     plan = _Plan(project, home, parts, host, port, dagster_port or port + 1)
@@ -221,13 +227,36 @@ def _write(lock: IO[str], text: str) -> None:
     lock.flush()
 
 
+def _refuse_unreachable(project: Project, only: Part | None) -> None:
+    """Say where the ledger and Dagster's storage stand where that is on a server; both answer."""
+    ledger = project.stores.ledger
+    # To write, which a file that was moved refuses.
+    with ledger.begin():
+        pass
+    if not ledger.url.startswith("sqlite"):
+        shown = sa.make_url(ledger.url).render_as_string(hide_password=True)
+        click.echo(f"The ledger is {shown}.", err=True)
+    if only == "web":
+        return
+    _, state, sentence, remedy = dagster_standing(project.data_dir / "dagster")
+    if state == "problem":
+        raise TryAgain(f"Dagster's storage: {sentence}; {remedy}")
+    if state == "warning" or os.environ.get(DAGSTER_URL):
+        click.echo(f"Dagster's storage: {'; '.join(filter(None, (sentence, remedy)))}.", err=True)
+
+
 def prepare_home(project: Project) -> Path:
-    """The project's Dagster instance folder; its dagster.yaml is written once and then kept."""
+    """The project's Dagster instance folder; its dagster.yaml is written once and then kept.
+
+    Its storage is on a server where the environment names one at that time.
+    """
     home = project.data_dir / "dagster"
     home.mkdir(parents=True, exist_ok=True)
     with as_file(files("dagster_defs") / "instance") as shipped:
         if not (home / "dagster.yaml").exists():
-            shutil.copyfile(shipped / "dagster.yaml", home / "dagster.yaml")
+            names = ["dagster.yaml", *(["storage.yaml"] if os.environ.get(DAGSTER_URL) else [])]
+            parts = [(shipped / name).read_text(encoding="utf-8") for name in names]
+            (home / "dagster.yaml").write_text("\n".join(parts), encoding="utf-8")
         shutil.copyfile(shipped / "workspace.yaml", home / "workspace.yaml")
     return home
 

@@ -1,33 +1,33 @@
-"""Gate: the challenger against the champion, on labels that no training has seen."""
+"""Gate: each challenger against its champion, on labels that no training has seen."""
 
 import dagster as dg
 
 from dagster_defs.defs.training import lora_adapter
-from dagster_defs.metadata import facts, precision_recall
+from dagster_defs.metadata import facts, of_targets, sets_of_run, verdict_facts
 from dagster_defs.resources import ProjectResource
-from flywheel.errors import NotEnough
-from flywheel.gate.holdout import TARGET
-from flywheel.loop import gate
-from flywheel.registry import list_versions
+from flywheel.retraining import gate_or_say, last_verdicts, targets_to_gate
 
 
 @dg.asset(group_name="gate", deps=[lora_adapter])
-def gate_verdict(project: ProjectResource) -> dg.MaterializeResult:
-    """Whether the challenger may take the champion's place, why, and what would settle it."""
-    try:
-        verdict, items = gate(project.get())
-    except NotEnough as reason:
-        return dg.MaterializeResult(metadata={"no verdict": str(reason)})
-    return dg.MaterializeResult(metadata=facts(verdict) | precision_recall(items))
+def gate_verdict(
+    context: dg.AssetExecutionContext, project: ProjectResource
+) -> dg.MaterializeResult:
+    """Whether each new challenger may take its champion's place, why, and what would settle it."""
+    opened = project.get()
+    found = {
+        target.name: verdict_facts(gate_or_say(opened, target))
+        for target in targets_to_gate(opened, sets_of_run(context))
+    }
+    return dg.MaterializeResult(metadata=of_targets(found))
 
 
 @dg.asset_check(asset=gate_verdict)
 def challenger_beats_champion(project: ProjectResource) -> dg.AssetCheckResult:
-    """The last challenger passed the gate; that one was refused is a result, and no fault."""
-    versions = list_versions(project.get().stores.ledger, TARGET)
-    verdict = next((version.verdict for version in versions if version.verdict), None)
+    """The last challengers passed the gate; that one was refused is a result, and no fault."""
+    verdicts = last_verdicts(project.get())
+    found = of_targets({name: facts(verdict) for name, verdict in verdicts.items()})
     return dg.AssetCheckResult(
-        passed=verdict is not None and verdict.passed,
+        passed=bool(verdicts) and all(verdict.passed for verdict in verdicts.values()),
         severity=dg.AssetCheckSeverity.WARN,
-        metadata=facts(verdict) if verdict else {"why": "no challenger has been to the gate yet"},
+        metadata=found or {"why": "no challenger has been to the gate yet"},
     )

@@ -8,6 +8,7 @@ from dagster_defs.defs.traces import traces
 from dagster_defs.metadata import by_metric
 from dagster_defs.partitions import DAILY, each_day
 from dagster_defs.resources import ProjectResource
+from flywheel.in_use import rubrics_of
 from flywheel.metrics import read_metrics, score_day_by_code
 
 
@@ -28,9 +29,15 @@ def code_scores(
 @dg.asset_check(asset=code_scores)
 def every_metric_can_be_read(project: ProjectResource) -> dg.AssetCheckResult:
     """Every file in the project's metrics folder is a metric; the others are left out."""
-    metrics, refused = read_metrics(project.get().metrics_dir)
+    opened = project.get()
+    metrics, refused = read_metrics(opened.metrics_dir)
+    rubrics, no_rubrics = rubrics_of(opened)
+    refused += no_rubrics
     return dg.AssetCheckResult(
         passed=not refused,
         severity=dg.AssetCheckSeverity.WARN,
-        metadata={"metrics": len(metrics), "left out": "\n".join(map(str, refused)) or "none"},
+        metadata={
+            "metrics": len(metrics) + len(rubrics),
+            "left out": "\n".join(map(str, refused)) or "none",
+        },
     )

@@ -3,6 +3,7 @@
 import dagster as dg
 
 from dagster_defs.defs.judge import judge_scores
+from dagster_defs.defs.metrics import code_scores
 from dagster_defs.metadata import facts
 from dagster_defs.partitions import DAILY, each_day
 from dagster_defs.resources import ProjectResource
@@ -15,7 +16,7 @@ from flywheel.queue import fill_queue
     group_name="queue",
     kinds={"duckdb"},
     pool="warehouse",
-    deps=[judge_scores],
+    deps=[code_scores, judge_scores],
 )
 def review_queue(
     context: dg.AssetExecutionContext, project: ProjectResource

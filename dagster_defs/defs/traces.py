@@ -2,12 +2,14 @@
 
 import dagster as dg
 
-from dagster_defs.metadata import facts
+from dagster_defs.metadata import facts, loaded_facts
 from dagster_defs.partitions import DAILY, each_day, first_day
 from dagster_defs.resources import ProjectResource
-from flywheel.traces.importing import count_traces, days_with_traces, load_imports
+from flywheel.traces.draining import drain_and_load
+from flywheel.traces.importing import count_traces, days_with_traces
 from flywheel.traces.sampling import sample_day
 from flywheel.traces.soundness import count_all_traces, doubled_traces
+from flywheel.traces.watching import import_watched
 
 # Below this a judge that reads reactions reads too little to speak for the application.
 MIN_ELIGIBLE_SHARE = 0.5
@@ -15,10 +17,31 @@ MIN_ELIGIBLE_SHARE = 0.5
 
 @dg.asset(partitions_def=DAILY, group_name="traces", kinds={"duckdb"}, pool="warehouse")
 def traces(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
-    """The day's conversations, from every imported file that the warehouse has not loaded yet."""
-    stores = project.get().stores
-    load_imports(stores)
+    """The day's conversations, live ones and those of every file that is not loaded yet."""
+    opened = project.get()
+    stores = opened.stores
+    drain_and_load(stores, opened.settings)
     return each_day(context, stores, lambda day: facts(count_traces(stores, day)))
+
+
+# The sensor asks once for what has come, so that a run that only met a lock has to try again.
+@dg.asset(
+    group_name="traces",
+    kinds={"duckdb"},
+    pool="warehouse",
+    retry_policy=dg.RetryPolicy(max_retries=3, delay=60),
+)
+def live_traces(project: ProjectResource) -> dg.MaterializeResult:
+    """What applications have sent since the last time, as far as their traces are whole."""
+    opened = project.get()
+    drained, imports = drain_and_load(opened.stores, opened.settings)
+    return dg.MaterializeResult(metadata=facts(drained) | loaded_facts(imports))
+
+
+@dg.asset(group_name="traces", kinds={"duckdb"}, pool="warehouse")
+def watched_files(project: ProjectResource) -> dg.MaterializeResult:
+    """New files of the folder in `traces.watch`, imported as soon as they are whole."""
+    return dg.MaterializeResult(metadata=facts(import_watched(project.get())))
 
 
 @dg.asset(

@@ -9,8 +9,37 @@ from typing import Literal
 import click
 
 from flywheel import __version__
-from flywheel.cli import judge, registry, review, stages, traces, training, users
+from flywheel.cli import (
+    evolution,
+    experiments,
+    judge,
+    ledger,
+    registry,
+    retrieval,
+    review,
+    stages,
+    traces,
+    training,
+    users,
+)
+from flywheel.cli.ablation import ablate
+from flywheel.cli.attack import attack
+from flywheel.cli.backup import backup, restore
+from flywheel.cli.cascade import calibrate, cascade
+from flywheel.cli.evolution_cases import cases
+from flywheel.cli.evolution_failures import digest, modes
+from flywheel.cli.evolution_formats import formats
+from flywheel.cli.evolution_functions import functions
+from flywheel.cli.evolution_graph import graph, probe
+from flywheel.cli.evolution_live import export_functions, live_functions, set_live
+from flywheel.cli.evolution_metrics import metrics, rescore
+from flywheel.cli.evolution_origin import origin
+from flywheel.cli.evolution_selection import next_, select
+from flywheel.cli.evolution_show import show
+from flywheel.cli.failures import FAILURES, failure_of
+from flywheel.cli.measures import of_metrics, of_steps
 from flywheel.cli.output import as_json, emit, emit_rows, progress_bar, words
+from flywheel.cli.panel import panel
 from flywheel.errors import BadInput, FlywheelError
 from flywheel.settings import PROJECT_FILE
 from flywheel.store import Project, open_project
@@ -90,8 +119,8 @@ def loop(folder: Path, day: datetime | None, all_days: bool, as_json: bool) -> N
     if (day is None) == (not all_days):
         raise click.UsageError("give either --day YYYY-MM-DD or --all")
     project = open_project(folder)
-    with progress_bar("traces") as bar:
-        report = run_loop(project, [day.date()] if day else None, bar)
+    with progress_bar("days") as bar:
+        report = run_loop(project, [day.date()] if day else None, bar, bar.part)
     emit(report, as_json)
 
 
@@ -166,13 +195,40 @@ for group in (
     review.review,
     stages.corrections,
     stages.quality,
-    stages.retrieval,
+    retrieval.retrieval,
     training.training,
     registry.registry,
+    evolution.evolution,
+    experiments.experiments,
+    ledger.ledger,
     stages.warehouse,
     users.users,
 ):
     cli.add_command(group)
+for command in (backup, restore):
+    cli.add_command(command)
+for command in (ablate, panel, attack, calibrate, cascade):
+    judge.judge.add_command(command)
+for command in (of_metrics, of_steps):
+    stages.quality.add_command(command)
+for command in (
+    metrics,
+    rescore,
+    select,
+    next_,
+    modes,
+    digest,
+    cases,
+    formats,
+    functions,
+    graph,
+    origin,
+    probe,
+    show,
+):
+    evolution.evolution.add_command(command)
+for command in (live_functions, export_functions, set_live):
+    evolution.evolution.add_command(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -189,6 +245,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(misuse.exit_code)
     except FlywheelError as error:
         words.print(f"flywheel: {error}", markup=False)
+        sys.exit(1)
+    except FAILURES as error:
+        sentence = failure_of(error)
+        if sentence is None:
+            raise
+        words.print(f"flywheel: {sentence}", markup=False)
         sys.exit(1)
 
 

@@ -15,9 +15,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-words = Console(stderr=True, highlight=False, soft_wrap=True)
+# What is said may quote a trace: a bracket in it is no markup, and a colon no emoji.
+words = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 # A pipe has no width of its own; rows should not be broken for it.
-paper = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+paper = Console(
+    highlight=False,
+    width=None if sys.stdout.isatty() else 200,
+    markup=False,
+    emoji=False,
+)
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON value on stdout.")
 
@@ -84,10 +90,17 @@ class Bar:
     def __init__(self, bars: Progress, what: str):
         self._bars = bars
         self._task = bars.add_task(what, total=None)
+        self._part = bars.add_task("", total=None, visible=False)
 
     def __call__(self, done: int, total: int) -> None:
         """So much of so many is done."""
         self._bars.update(self._task, completed=done, total=total)
+
+    def part(self, what: str, done: int, total: int) -> None:
+        """So much of a part of the present step, on a line below; it goes when all is done."""
+        self._bars.update(
+            self._part, description=what, completed=done, total=total, visible=done < total
+        )
 
     def say(self, what: str) -> None:
         """Begin the next piece of work under another name."""

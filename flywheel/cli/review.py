@@ -2,6 +2,7 @@
 
 import getpass
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,8 +30,11 @@ def import_(folder: Path, path: Path, as_json: bool) -> None:
     from flywheel.review import import_decisions
 
     report = import_decisions(open_project(folder).stores, path)
-    emit(report, as_json)
-    for row in report.rejected if not as_json else ():
+    if as_json:
+        emit(report, as_json)
+        return
+    emit(asdict(report) | {"rejected": len(report.rejected)}, as_json)
+    for row in report.rejected:
         words.print(f"{row.file}:{row.line}: {row.why}", markup=False)
 
 

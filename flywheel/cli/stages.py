@@ -1,34 +1,53 @@
-"""The stages with few verbs: metrics, queue, corrections, quality, retrieval, warehouse."""
+"""The stages with few verbs: metrics, queue, corrections, quality, warehouse."""
 
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from flywheel.cli.output import as_json, emit, emit_rows, progress_bar, words
 from flywheel.store import open_project
 
+if TYPE_CHECKING:
+    from flywheel.quality import By, RateEstimate
+
 _DAY = click.DateTime(["%Y-%m-%d"])
 
 
 @click.group()
 def metrics() -> None:
-    """Scores by code: a metric is a file."""
+    """Scores by code and by rubrics: a metric is a file."""
 
 
 @metrics.command("list")
 @as_json
 @click.pass_obj
 def list_metrics(folder: Path, as_json: bool) -> None:
-    """Every metric, bundled and the project's own."""
+    """Every metric, bundled and the project's own, and the project's rubrics."""
+    from flywheel.in_use import rubrics_of
     from flywheel.metrics import load_metrics
 
-    found = load_metrics(open_project(folder).metrics_dir)
+    project = open_project(folder)
+    rubrics, refused = rubrics_of(project)
+    if refused:
+        raise refused[0]
+    found = [*load_metrics(project.metrics_dir), *rubrics]
     emit_rows(
-        ["name", "version", "level", "direction", "owner", "review due"],
-        [(m.name, m.version, m.level, m.direction, m.owner, m.review_due) for m in found],
+        ["name", "version", "level", "node", "direction", "owner", "review due"],
+        [(m.name, m.version, m.level, m.node, m.direction, m.owner, m.review_due) for m in found],
         as_json,
     )
+
+
+@metrics.command("add")
+@click.argument("name")
+@click.pass_obj
+def add_metric(folder: Path, name: str) -> None:
+    """Copy an example of a metric into metrics/, to be changed there."""
+    from flywheel.metrics import add_example
+
+    click.echo(add_example(name, open_project(folder).metrics_dir))
 
 
 @metrics.command("run")
@@ -37,7 +56,7 @@ def list_metrics(folder: Path, as_json: bool) -> None:
 @as_json
 @click.pass_obj
 def run_one(folder: Path, name: str, day: datetime, as_json: bool) -> None:
-    """Run one metric over a day and print its rows; nothing is stored."""
+    """Run one metric by code over a day and print its rows; nothing is stored."""
     from flywheel.errors import NotFound
     from flywheel.metrics import load_metrics, run_metric
 
@@ -98,45 +117,69 @@ def quality() -> None:
 @click.option("--app", help="One application; all of them otherwise.")
 @click.option("--from", "first", type=_DAY, help="First UTC day.")
 @click.option("--to", "last", type=_DAY, help="Last UTC day.")
+@click.option(
+    "--by",
+    type=click.Choice(["app", "day", "release", "metric"]),
+    default="app",
+    show_default=True,
+    help="What to break the rate down by.",
+)
 @as_json
 @click.pass_obj
 def estimate(
-    folder: Path, app: str | None, first: datetime | None, last: datetime | None, as_json: bool
+    folder: Path,
+    app: str | None,
+    first: datetime | None,
+    last: datetime | None,
+    by: "By",
+    as_json: bool,
 ) -> None:
-    """The rate of perceived errors, from people's audit labels and the judge together."""
+    """The rate of perceived errors from people's labels and the judge, the best method first."""
     from flywheel.quality import estimate_rates
 
-    rates = estimate_rates(
-        open_project(folder).stores,
-        app,
-        first.date() if first else None,
-        last.date() if last else None,
-    )
+    from_day, to_day = (day.date() if day else None for day in (first, last))
+    rates = estimate_rates(open_project(folder).stores, app, from_day, to_day, by)
     emit_rows(
-        ["app", "method", "traces", "labels", "rate", "low", "high", "why not"],
+        ["app", by, "method", "traces", "labels", "rate", "low", "high", "why not"][by == "app" :],
         [
-            (r.app, r.method, r.n_traces, r.n_labels, r.estimate, r.low, r.high, r.why)
+            (
+                *(r.app, _group(r, by))[by == "app" :],
+                *(r.method, r.n_traces, r.n_labels, r.estimate, r.low, r.high, r.why),
+            )
             for r in rates
         ],
         as_json,
     )
 
 
-@click.group()
-def retrieval() -> None:
-    """The index of corrections."""
+def _group(rate: "RateEstimate", by: "By") -> object:
+    named = {"app": rate.app, "day": rate.first_day, "metric": rate.metric}
+    return named.get(by, rate.release or "none named")
 
 
-@retrieval.command("update")
+@quality.command("compare")
+@click.option("--release", "releases", multiple=True, help="Twice: two releases.")
+@click.option("--judge", "judges", multiple=True, help="Twice: two judge versions.")
+@click.option("--app", help="One application; all of them otherwise.")
 @as_json
 @click.pass_obj
-def update(folder: Path, as_json: bool) -> None:
-    """Add what is new to the index and remove what no longer stands."""
-    from flywheel.loop import embedder_of, levers_of
-    from flywheel.retrieval import update_index
+def compare(
+    folder: Path,
+    releases: tuple[str, ...],
+    judges: tuple[str, ...],
+    app: str | None,
+    as_json: bool,
+) -> None:
+    """Two releases or two judges on the same traces: the difference, and what it means."""
+    from flywheel.quality import compare_judges, compare_releases
 
-    project = open_project(folder)
-    emit(update_index(project.stores, embedder_of(project), levers_of(project)), as_json)
+    if sorted((len(releases), len(judges))) != [0, 2]:
+        raise click.UsageError("give --release twice or --judge twice")
+    stores = open_project(folder).stores
+    if releases:
+        emit(compare_releases(stores, releases[0], releases[1], app), as_json)
+    else:
+        emit(compare_judges(stores, judges[0], judges[1], app), as_json)
 
 
 @click.group()
