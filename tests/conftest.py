@@ -1,14 +1,19 @@
 """What the tests share: a project in an empty folder, and traces to put into it."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from flywheel.models import smollm2
 from flywheel.store import Project, open_project
 from flywheel.store.ledger import Ledger
 from tests.postgres import new_database
+
+if TYPE_CHECKING:
+    from tests.model_server import ModelServer
 
 
 @pytest.fixture
@@ -26,6 +31,18 @@ def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterable[Ledger]:
     made = Ledger(new_database() if request.param == "postgres" else on_sqlite)
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def real_server() -> Iterator["ModelServer"]:
+    """A small model behind a server, started once."""
+    # It takes traces from this file.
+    from tests.model_server import model_server
+
+    if not smollm2.is_prepared():
+        pytest.skip("SmolLM2 is not prepared; run `make smollm2`")
+    with model_server() as server:
+        yield server
 
 
 def write_lines(path: Path, rows: Iterable[object]) -> Path:

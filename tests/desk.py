@@ -41,18 +41,18 @@ class Desk:
 
     def next_item(self) -> int | None:
         """The number of the next item; None where none waits."""
-        status, said = self._post("/v1/items/claim", {"messages": 0})
+        status, said = self.post("/v1/items/claim", {"messages": 0})
         assert status in (200, 204), said
-        return _number_of(said)
+        return number_of(said)
 
     def decide(self, item_id: int) -> tuple[int, int | None] | None:
         """Decide, and be given the next item: both numbers, or None where that was refused."""
         words = {"perceived_error": True, "reason_code": "correction", "reason": "as they said"}
-        status, said = self._post(f"/v1/items/{item_id}/decision", words | {"next": True})
+        status, said = self.post(f"/v1/items/{item_id}/decision", words | {"next": True})
         if status == 409:
             return None
         assert status == 200, said
-        return int(str(said["decision_id"])), _number_of(said["next"])
+        return int(str(said["decision_id"])), number_of(said["next"])
 
     def close(self) -> None:
         """Hang up."""
@@ -60,7 +60,8 @@ class Desk:
             self._connection.close()
             self._connection = None
 
-    def _post(self, path: str, words: Mapping[str, object]) -> tuple[int, dict[str, object]]:
+    def post(self, path: str, words: Mapping[str, object]) -> tuple[int, dict[str, object]]:
+        """The status of the answer, and what it says; raises where there is no answer."""
         if self._connection is None:
             self._connection = http.client.HTTPConnection(HOST, self._port, timeout=60)
         try:
@@ -72,7 +73,8 @@ class Desk:
             raise
 
 
-def _number_of(claimed: object) -> int | None:
+def number_of(claimed: object) -> int | None:
+    """The number of an item that was claimed; None where none was."""
     return int(claimed["item"]["item_id"]) if isinstance(claimed, dict) and claimed else None
 
 

@@ -25,7 +25,7 @@ def add_traces(
         assert isinstance(turns, list)
         rows.append(
             own
-            | {name: trace.get(name) for name in ("app", "session_id", "user_id")}
+            | {name: trace.get(name) for name in ("app", "session_id", "user_id", "release")}
             | {"is_current": True, "is_eligible": len(turns) > 2, "n_messages": len(turns)}
             | {"started_at_source": "given", "import_id": 1, "line_no": len(rows) + 1}
         )
@@ -63,7 +63,7 @@ def add_scores(
         for trace_id, p in probabilities.items()
     ]
     counts = {"attempted": len(scores), "scored": len(scores), "skipped": "{}", "failed": "{}"}
-    run = key | counts | {"scored_at": datetime.now(UTC).replace(tzinfo=None)}
+    run = key | {"tier": "lexical"} | counts | {"scored_at": datetime.now(UTC).replace(tzinfo=None)}
     with stores.warehouse.open() as connection, connection.transaction():
         replace_rows(connection, "scores", key, pa.Table.from_pylist(scores))
         replace_rows(connection, "score_runs", key, pa.Table.from_pylist([run]))

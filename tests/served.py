@@ -13,24 +13,32 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
 import sqlalchemy as sa
 
+from flywheel.experiments.experiment import ExperimentArm, Plan
+from flywheel.experiments.publishing import look_at_experiments
+from flywheel.experiments.running import start_experiment
 from flywheel.quality import write_quality_report
 from flywheel.queue import ItemFilter, Queue, fill_queue, list_items, set_queue
 from flywheel.records import Role
 from flywheel.review import comment, decide, decline, flag_sensitive
 from flywheel.settings import QueueSettings
 from flywheel.store import Project
-from flywheel.store.tables import item_metrics, queue_items
+from flywheel.store.ledger import now
+from flywheel.store.tables import experiment_looks, item_metrics, queue_items
 from flywheel.web.accounts import add_user
 from flywheel.web.invitations import new_link
 from flywheel.web.keys import new_key
 from flywheel.web.sessions import COOKIE
+from flywheel.web.traces_view import last_version
 from tests.conftest import trace
 from tests.judged import DAY, add_scores, add_traces, said
+from tests.registered import fill_registry
+from tests.spanned import TRACE, call, import_spans, step
 
 HOST = "127.0.0.1"
 # Seconds; a start takes two where nothing else runs.
@@ -134,7 +142,27 @@ def furnish(project: Project) -> None:
     decline(ledger, "look-02", "v1-look-02", "bob")
     flag_sensitive(ledger, "look-03", "v1-look-03", "ann", "")
     comment(ledger, "look-03", "v1-look-03", "ann", "Is this a real address?")
+    steps = (step(n, n - 1, error="No room." if n == 2 else None) for n in range(1, 4))
+    import_spans(project, project.folder, [call(0, None), *steps])
+    fill_registry(project)
     write_quality_report(project.stores)
+    experiment(project)
+
+
+def experiment(project: Project) -> None:
+    """An experiment that was looked at on twelve days, and is looked at now."""
+    arms = (ExperimentArm("plain", 0.5, "Be brief."), ExperimentArm("warm", 0.5, {"tone": "warm"}))
+    ledger, plan = project.stores.ledger, Plan("verdict", 0.05)
+    start_experiment(ledger, "greeting", "prompt", arms, plan, "ann", "look")
+    looks = [
+        {"experiment": "greeting", "arm": "warm", "day": DAY + timedelta(days=n), "state": "open"}
+        | {"n_sessions": 90 * n, "estimate": -0.03, "low": -0.03 - 0.3 / n, "high": 0.3 / n - 0.03}
+        | {"looked_at": now()}
+        for n in range(2, 14)
+    ]
+    with ledger.begin() as connection:
+        connection.execute(experiment_looks.insert(), looks)
+    look_at_experiments(project.stores)
 
 
 def addresses(project: Project) -> dict[str, str]:
@@ -145,8 +173,12 @@ def addresses(project: Project) -> dict[str, str]:
     }
     of_trace = "id=look-06&hash=v1-look-06"
     paths = ("queue", "adjudicate", "quality", "reviewers", "export", "audit", "settings")
+    version = last_version(project.stores.ledger, TRACE)
     return {
-        **{path: f"/{path}" for path in (*paths, "account")},
+        **{path: f"/{path}" for path in (*paths, "traces", "examples", "experiments", "account")},
+        "steps": f"/traces/{TRACE}",
+        "steps, drawn": f"/traces/{TRACE}?view=graph",
+        "step": f"/span?id={TRACE}&hash={version}&position=2",
         "queue, filtered": "/queue?status=&app=look",
         "queue, none": "/queue?app=nothing",
         "item": f"/items/{items['look-04']}",
@@ -160,6 +192,12 @@ def addresses(project: Project) -> dict[str, str]:
         "done": "/review?app=nothing",
         "trace": f"/trace?{of_trace}",
         "message": f"/message?{of_trace}&position=1",
+        "registry": "/registry",
+        "registry, waiting": "/registry/judge/judge-3",
+        "registry, refused": "/registry/judge/judge-2",
+        "registry, champion": "/registry/judge/judge-1",
+        "lineage": "/registry/lineage?target=judge&version=judge-3",
+        "lineage, of a decision": "/registry/lineage?decision=1",
         "not found": "/nothing",
     }
 
@@ -183,20 +221,32 @@ class Server:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        command = [sys.executable, "-m", "flywheel.web", "--project", str(self.project.folder)]
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [*command, "--host", HOST, "--port", str(self.port)],
-                cwd=ROOT,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+        folder = str(self.project.folder)
+        self._process = self.spawn(["--project", folder, "--host", HOST, "--port", str(self.port)])
+        try:
+            self._wait()
+        except BaseException:
+            self.kill()
+            raise
+
+    def _wait(self) -> None:
+        assert self._process is not None
         deadline = time.monotonic() + PATIENCE_S
         while not self._answers():
             assert self._process.poll() is None, f"it ended: {self.said()}"
             assert time.monotonic() < deadline, f"it does not answer: {self.said()}"
             time.sleep(0.05)
+
+    def spawn(self, arguments: list[str]) -> "subprocess.Popen[bytes]":
+        """A process of the web app."""
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "flywheel.web", *arguments],
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
 
     def kill(self) -> None:
         """End it as a power cut would."""
@@ -219,6 +269,16 @@ class Server:
             return 0.0
         user, system = stat.rsplit(")", 1)[1].split()[11:13]
         return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+    def rss_mb(self) -> float:
+        """Memory that it holds now, in MB; 0 where the system does not say."""
+        assert self._process is not None
+        try:
+            status = Path(f"/proc/{self._process.pid}/status").read_text()
+        except FileNotFoundError:
+            return 0.0
+        (held,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))
+        return round(int(held) / 1024, 1)
 
     def _answers(self) -> bool:
         try:

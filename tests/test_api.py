@@ -106,7 +106,8 @@ def test_a_key_says_whose_it_is(by_key: Client) -> None:
         "role": "reviewer",
         "permissions": ["read", "review"],
     }
-    assert by_key("robot", "service").get("/v1/me").json()["permissions"] == ["read", "export"]
+    permissions = by_key("robot", "service").get("/v1/me").json()["permissions"]
+    assert permissions == ["read", "export", "send", "serve"]
 
 
 def test_nobody_comes_without_a_key(app: FastAPI) -> None:

@@ -1,16 +1,27 @@
 """Charts: drawn offline, inert in a page, readable in light and dark, and said in words."""
 
+import io
 import re
 from datetime import date, timedelta
 from pathlib import Path
 from xml.etree import ElementTree
 
+import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 
 from flywheel.quality import charts
 from flywheel.quality.charts import CORRECTED, JUDGE_ALONE, LABELS_ALONE, Bars, OverTime, Point
-from flywheel.quality.figures import Figure, coefficient, name_of, queue_path, share, with_chart
-from flywheel.quality.svg import ORIGIN, for_page
+from flywheel.quality.figures import (
+    Figure,
+    coefficient,
+    name_of,
+    price,
+    queue_path,
+    share,
+    with_chart,
+)
+from flywheel.quality.svg import ORIGIN, as_png, for_page
 from flywheel.records import Interval
 from flywheel.web.context import STATIC
 
@@ -214,3 +225,25 @@ def test_a_name_is_one_short_line() -> None:
     assert queue_path(app="a b&c=\ud800", day="", status="complete") == (
         "/queue?app=a+b%26c%3D%3F&status=complete"
     )
+
+
+@pytest.mark.parametrize(
+    ("usd", "said"),
+    [(0.0, "0"), (0.0000012, "0.0000012"), (0.024, "0.024"), (3.44, "3.4"), (12.6, "13")],
+)
+def test_a_price_is_said_in_full_however_small(usd: float, said: str) -> None:
+    assert price(usd) == said
+
+
+def test_a_drawing_of_a_page_becomes_a_picture_that_stands_alone() -> None:
+    drawing = for_page(
+        '<svg xmlns="http://www.w3.org/2000/svg" width="8" height="4" viewBox="0 0 8 4">'
+        '<rect x="0" y="0" width="4" height="4" fill="#2457d6"/></svg>',
+        charts.COLOURS,
+        "on-wide",
+    )
+    picture = plt.imread(io.BytesIO(as_png(drawing)))
+    # Half as large again; blue to the left, white where nothing is drawn.
+    assert picture.shape[:2] == (6, 12)
+    np.testing.assert_allclose(picture[3, 2, :3], [0x24 / 255, 0x57 / 255, 0xD6 / 255], atol=0.01)
+    np.testing.assert_allclose(picture[3, 9, :3], 1.0)

@@ -3,20 +3,39 @@
 import ast
 import json
 from collections.abc import Iterable, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from importlib.resources import files
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from pydantic import TypeAdapter
 
 from dagster_defs.definitions import defs
+from dagster_defs.evolution_metadata import metric_set_facts
 from dagster_defs.partitions import DAILY, first_day
 from dagster_defs.resources import ProjectResource
 from dagster_defs.schedules import SCHEDULES, every_night, retrain_every_week
-from dagster_defs.sensors import SENSORS, learn_after_decisions, retrain_after_corrections
+from dagster_defs.sensors import (
+    SENSORS,
+    again_after_late_traces,
+    announce_moves,
+    ingest_live_traces,
+    learn_after_decisions,
+    reread_after_approval,
+    retrain_after_corrections,
+    retrain_after_drift,
+)
 from flywheel.corrections import derive_labels
-from flywheel.records import Decision, split_of
+from flywheel.evolution.evidence import Evidence
+from flywheel.evolution.keepers import keeper_of
+from flywheel.evolution.metric_set.proposing import propose_metrics_or_why
+from flywheel.evolution.metric_set.rescoring import ask_to_rescore
+from flywheel.evolution.proposals import Draft, approve, propose
+from flywheel.quality.judge_change import JudgeChange
+from flywheel.quality.publishing import PublishedQuality
+from flywheel.records import Decision, Interval, split_of
+from flywheel.registry import promote, register, set_alias
 from flywheel.review import (
     adjudicate,
     decide,
@@ -26,27 +45,40 @@ from flywheel.review import (
     undo,
 )
 from flywheel.store import Project, open_project
+from flywheel.store.publications import publish
 from flywheel.store.tables import queue_items
 from flywheel.traces.importing import import_file
+from flywheel.traces.inbox import Inbox
 from tests.conftest import trace, write_lines
+from tests.otlp import body, trace_of
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = {
-    "traces": ["traces", "sampled_traces"],
+    "traces": ["traces", "live_traces", "sampled_traces", "watched_files"],
     "metrics": ["code_scores"],
-    "judge": ["few_shot_corrections", "judge_scores", "judge_calibration"],
+    "judge": [
+        *("few_shot_corrections", "judge_scores", "judge_calibration"),
+        *("rubric_scores", "panel_labels"),
+    ],
     "queue": ["review_queue"],
-    "review": ["reviews"],
+    "review": ["reviews", "feedback"],
     "corrections": ["corrections"],
-    "quality": ["quality_report"],
+    "quality": ["alerts", "quality_report"],
     "retrieval": ["correction_index"],
     "training": ["training_set", "lora_adapter"],
     "gate": ["gate_verdict"],
-    "registry": ["champion"],
+    "registry": ["champion", "announcements"],
+    "experiments": ["experiments"],
+    "evolution": [
+        *("metric_set", "metric_history", "functions", "call_graph", "probes"),
+        *("failure_modes", "cases", "formats"),
+    ],
+    "forgetting": ["expired_traces"],
 }
 OF_DAYS = {
     *("traces", "sampled_traces", "code_scores"),
     *("few_shot_corrections", "judge_scores", "review_queue"),
+    *("rubric_scores", "panel_labels", "probes"),
 }
 BLOCKING = {"one_version_is_current", "scores_are_sound", "no_conversation_in_two_splits"}
 WARNING = {
@@ -292,9 +324,14 @@ def rows_of(project: Project) -> dict[str, list[tuple[object, ...]]]:
 def test_a_project_without_labels_is_refused_a_retraining_and_nothing_fails(small: Project) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         result = run(small, "retrain", instance=instance)
+        again = defs.resolve_implicit_global_asset_job_def().execute_in_process(
+            instance=instance, asset_selection=[dg.AssetKey("gate_verdict")]
+        )
     assert result.success
     assert "at least" in str(metadata_of(result, "lora_adapter")["not trained"])
     assert "0 challengers" in str(metadata_of(result, "gate_verdict")["no verdict"])
+    # That run froze no set, and there is nobody to look at.
+    assert metadata_of(again, "gate_verdict") == {}
 
 
 # Checks.
@@ -346,6 +383,12 @@ def test_what_is_only_odd_warns(small: Project) -> None:
     assert odd == WARNING - {"most_audit_items_are_decided", "challenger_beats_champion"}
 
 
+def test_the_queue_waits_for_what_it_reads() -> None:
+    of_queue = defs.resolve_asset_graph().get(dg.AssetKey("review_queue"))
+    names = {key.to_user_string() for key in of_queue.parent_keys}
+    assert names == {"code_scores", "judge_scores"}
+
+
 # When it runs by itself.
 
 
@@ -391,6 +434,8 @@ def test_the_sensor_retrains_after_as_many_labels_as_are_asked_for_and_not_befor
             decide_on(small, f"trace-{n}")
         first = tick(retrain_after_corrections, small, instance)
         assert isinstance(first, dg.RunRequest)
+        why = "3 new labels, and training.min_corrections asks for 3"
+        assert first.tags["flywheel/why"] == why
         keys = []
         for n in (3, 4, 5):
             decide_on(small, f"trace-{n}")
@@ -437,6 +482,102 @@ def test_a_training_consumes_what_both_reviewers_decided(
         decide_on(project, "sample-0001", "grace")
         assert isinstance(retrain_every_week(context), dg.RunRequest)
         assert isinstance(tick(retrain_after_corrections, project, instance), dg.SkipReason)
+
+
+def fallen(project: Project, judge: str) -> None:
+    """Publish that a judge agrees with people less than it did."""
+    change = JudgeChange(
+        *(judge, date(2026, 3, 3), Interval(0.7, 0.6, 0.8), Interval(0.9, 0.85, 0.95)),
+        *(100, 100, True, f"judge {judge} agrees with people less than it did"),
+    )
+    at = datetime.now(UTC)
+    made = PublishedQuality(at, [], {}, 0, 0, [], [change])
+    content = TypeAdapter(PublishedQuality).dump_json(made)
+    publish(project.stores, "quality", content)
+
+
+def test_a_champion_that_has_fallen_is_retrained_once_a_week_with_its_reason(
+    small: Project,
+) -> None:
+    ledger = small.stores.ledger
+    register(ledger, "judge", "judge-1", {}, None, None, "ada")
+    with dg.DagsterInstance.ephemeral() as instance:
+        sensor = retrain_after_drift
+        assert isinstance(tick(sensor, small, instance), dg.SkipReason)
+        fallen(small, "judge-1")
+        # What fell is no champion, and so no reason.
+        assert isinstance(tick(sensor, small, instance), dg.SkipReason)
+        set_alias(ledger, "judge", "champion", "judge-1", "ada", "the first")
+        answer = tick(sensor, small, instance)
+        assert isinstance(answer, dg.SkipReason)
+        assert "0 new labels, and 1 are needed for a retraining to add anything" in str(
+            answer.skip_message
+        )
+        decide_on(small, "trace-0")
+        first, again = tick(sensor, small, instance), tick(sensor, small, instance)
+        assert isinstance(first, dg.RunRequest)
+        assert isinstance(again, dg.RunRequest)
+        assert first.run_key == again.run_key
+        said = "judge: judge judge-1 agrees with people less than it did"
+        assert first.tags["flywheel/why"] == said
+        assert first.tags["flywheel/targets"] == "judge"
+
+
+def test_a_moved_champion_is_announced_by_a_run_of_its_own(
+    small: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = small.stores.ledger
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert isinstance(tick(announce_moves, small, instance), dg.SkipReason)
+        rule = '[alerts.crown]\nwhen = "champion"\n'
+        (small.folder / "flywheel.toml").write_text(SETTINGS + rule, encoding="utf-8")
+        told = open_project(small.folder)
+        assert isinstance(tick(announce_moves, told, instance), dg.SkipReason)
+        register(ledger, "judge", "judge-1", {}, None, None, "ada")
+        promote(ledger, "judge", "judge-1", "ada", "the first")
+        asked = tick(announce_moves, told, instance)
+        assert isinstance(asked, dg.RunRequest)
+        result = run(told, "announce", instance=instance)
+        assert result.success
+        assert "promoted by ada" in str(metadata_of(result, "announcements")["fired"])
+        assert tick(announce_moves, told, instance).run_key == asked.run_key
+        promote(ledger, "judge", "judge-1", "ada", "again")
+        assert tick(announce_moves, told, instance).run_key == asked.run_key
+        told.stores.ledger.close()
+
+
+def test_history_is_read_once_for_each_time_that_somebody_asks(small: Project) -> None:
+    rows = [trace("a", "one", "two", "three"), trace("b", "one", "two")]
+    import_file(small.stores, write_lines(small.folder / "t.jsonl", rows))
+    text = "\n".join(
+        [
+            "-- How long it is.",
+            *("-- name: long", "-- level: trace", "-- direction: lower_is_better"),
+            *("-- owner: ada", "-- review_due: 2030-01-01"),
+            "select trace_id, n_messages as value, 'true' as label from traces",
+        ]
+    )
+    draft = Draft("metric", "long.sql", "add", None, text, "short is good", Evidence("It is long."))
+    made = propose(small.stores.ledger, draft, "ada")
+    assert made is not None
+    keeper, number = keeper_of("metric"), made.proposal_id
+    approve(project=small, keeper=keeper, proposal_id=number, actor="ada", why="so it is")
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert isinstance(tick(reread_after_approval, small, instance), dg.SkipReason)
+        ask_to_rescore(small.stores.ledger, number, "ada")
+        assert isinstance(tick(reread_after_approval, small, instance), dg.RunRequest)
+        result = run(small, "reread", instance=instance)
+        assert result.success
+        assert "| long |" in str(metadata_of(result, "metric_history")["history"])
+        assert isinstance(tick(reread_after_approval, small, instance), dg.SkipReason)
+    with small.stores.warehouse.open() as connection:
+        (count,) = connection.raw.execute("select count(*) from scores").fetchall()
+    assert count == (2,)
+
+
+def test_without_a_model_or_labels_nothing_is_proposed_and_nothing_fails(small: Project) -> None:
+    said = metric_set_facts(propose_metrics_or_why(small))
+    assert "evolution.model names no model" in str(said["nothing proposed"])
 
 
 def test_labels_follow_decisions_once(small: Project) -> None:
@@ -510,6 +651,43 @@ def test_every_night_works_on_the_day_that_has_ended() -> None:
     assert request.partition_key == "2026-03-02"
     early = dg.build_schedule_context(scheduled_execution_time=datetime(2025, 1, 1, 2, tzinfo=UTC))
     assert isinstance(every_night(early), dg.SkipReason)
+
+
+def test_live_traces_are_drained_when_there_is_something_new(small: Project) -> None:
+    sensor, inbox = ingest_live_traces, Inbox(small.stores.ledger, 1)
+    root, *others = trace_of(1)
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert isinstance(tick(sensor, small, instance), dg.SkipReason)
+        inbox.take_in("otlp", "", body(*others), 3)
+        first = tick(sensor, small, instance)
+        assert run(small, "ingest", instance=instance).success
+        # They wait for their root, and so nothing is new.
+        assert tick(sensor, small, instance).run_key == first.run_key
+        inbox.take_in("otlp", "", body(root), 1)
+        assert tick(sensor, small, instance).run_key != first.run_key
+        result = run(small, "ingest", instance=instance)
+        assert metadata_of(result, "live_traces")["spans"] == 4
+        assert isinstance(tick(sensor, small, instance), dg.SkipReason)
+
+
+def test_a_day_is_run_again_when_traces_came_late_and_it_is_quiet(
+    small: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sensor = again_after_late_traces
+    with dg.DagsterInstance.ephemeral() as instance:
+        import_rows(small, [trace("early", "a", "b")])
+        with monkeypatch.context() as later:
+            later.setattr("dagster_defs.sensors.QUIET_FOR", timedelta(0))
+            # Its line has never run, and then it has.
+            assert isinstance(tick(sensor, small, instance), dg.SkipReason)
+            assert run(small, "daily", DAYS[:1], instance).success
+            assert isinstance(tick(sensor, small, instance), dg.SkipReason)
+        import_rows(small, [trace("late", "a", "b")])
+        # It may be the first of many.
+        assert isinstance(tick(sensor, small, instance), dg.SkipReason)
+        monkeypatch.setattr("dagster_defs.sensors.QUIET_FOR", timedelta(0))
+        (asked,) = tick(sensor, small, instance).run_requests
+        assert (asked.partition_key, asked.run_key) == (DAYS[0], f"{DAYS[0]}-2")
 
 
 def test_a_sensor_reads_the_ledger_alone(small: Project) -> None:

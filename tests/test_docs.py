@@ -1,71 +1,84 @@
-"""The README says what is so: its commands run, and its tables are those of the code."""
+"""The docs say what is so: commands run, links lead somewhere, tables are those of the code."""
 
 import json
 import re
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
-from pydantic_core import PydanticUndefined
 
 from flywheel.cli import main
 from flywheel.cli.main import cli
-from flywheel.settings import Settings
+from tests import reference
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SAMPLE = ROOT / "flywheel" / "sample"
 
 
-def settings_table() -> str:
-    """Every setting, its default and its meaning, as the README has it."""
-    rows = ["| setting | default | meaning |", "|---|---|---|"]
-    for table, field in Settings.model_fields.items():
-        for name, setting in field.annotation.model_fields.items():
-            default = setting.default
-            if default is PydanticUndefined:
-                default = setting.default_factory()
-            shown = "cores - 1" if name == "threads" else default
-            if isinstance(shown, list):
-                shown = f"{len(shown)} patterns"
-            rows.append(
-                f"| `{table}.{name}` | {shown if shown != '' else '-'} | {setting.description} |"
-            )
-    return "\n".join(rows)
-
-
-def command_table() -> str:
-    """Every command and what it does, as the README has it."""
-    rows = ["| command | what it does |", "|---|---|"]
-    for words, command in commands(cli, "flywheel"):
-        rows.append(f"| `{words}` | {command.help.split(chr(10))[0]} |")
-    return "\n".join(rows)
-
-
-def commands(group: click.Group, words: str) -> Iterator[tuple[str, click.Command]]:
-    for name, command in group.commands.items():
-        if isinstance(command, click.Group):
-            yield from commands(command, f"{words} {name}")
-        else:
-            yield f"{words} {name}", command
-
-
-def test_readme_lists_every_setting() -> None:
-    assert settings_table() in README
-
-
-def test_readme_lists_every_command() -> None:
-    assert command_table() in README
+def test_the_reference_has_every_command_and_setting() -> None:
+    assert reference.PAGE.read_text(encoding="utf-8") == reference.reference()
 
 
 def test_every_command_and_option_says_what_it_does() -> None:
-    for words, command in commands(cli, "flywheel"):
+    for words, command in reference.commands(cli, "flywheel"):
         assert command.help, words
         for option in command.params:
             if isinstance(option, click.Option):
                 assert option.help, f"{words} {option.name}"
+
+
+def test_every_command_in_the_docs_is_one_with_such_options() -> None:
+    seen = 0
+    for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]:
+        for line in spoken(page.read_text(encoding="utf-8")):
+            check_command(line, page.name)
+            seen += 1
+    assert seen > 100
+
+
+def spoken(text: str) -> list[str]:
+    """The lines of code blocks, and the spans of code, that begin with the command."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.M | re.S)
+    lines = [line for block in blocks for line in block.splitlines()]
+    lines += [line[4:] for line in text.splitlines() if line.startswith("    flywheel ")]
+    return [line for line in [*lines, *re.findall(r"`(flywheel [^`]+)`", text)] if is_ours(line)]
+
+
+def is_ours(line: str) -> bool:
+    return line.startswith("flywheel ")
+
+
+def check_command(line: str, page: str) -> None:
+    """That the words lead to a command, and that it has each option that is named."""
+    words = re.sub(r"[\[\]]|\.\.\.", " ", line.split(" #")[0]).replace("|", " ").split()[1:]
+    command: click.Command = cli
+    while isinstance(command, click.Group) and words and words[0] in command.commands:
+        command = command.commands[words.pop(0)]
+    known = {name for option in command.params for name in option.opts} | {"--help"}
+    if isinstance(command, click.Group):
+        assert not words or words[0].isupper() or words[0] in known, f"{page}: {line}"
+        return
+    for word in words:
+        name = word.split("=")[0]
+        assert not name.startswith("--") or name in known, f"{page}: {line}: {name}"
+
+
+def test_links_between_the_docs_lead_somewhere() -> None:
+    for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]:
+        text = re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text(encoding="utf-8"), flags=re.S)
+        for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)]+))?\)", text):
+            found = (page.parent / target).resolve() if target else page
+            assert found.exists(), f"{page.name}: {target}"
+            if anchor:
+                assert anchor in anchors(found), f"{page.name}: {target}#{anchor}"
+
+
+def anchors(page: Path) -> set[str]:
+    """What headings can be linked by, as GitHub makes it of their text."""
+    heads = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
 
 
 def test_readmes_first_session_runs(

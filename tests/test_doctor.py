@@ -6,10 +6,16 @@ import pytest
 import sqlalchemy as sa
 
 from flywheel.doctor import WEB_SECRET, Finding, examine
+from flywheel.judge.calibrating import store_calibration
+from flywheel.judge.calibration import Calibration
+from flywheel.judge.cascade import Thresholds
+from flywheel.models.spending import Budget, Reserve
+from flywheel.settings import read_settings
 from flywheel.store import Project
 from flywheel.store.ledger import now
 from flywheel.store.tables import aliases
 from flywheel.web.sessions import SECRET_FILE, open_sessions
+from tests.faulty_proxy import Double
 from tests.signed_in import insert_person
 
 
@@ -125,6 +131,22 @@ def test_as_many_threads_as_cores_is_a_warning(tmp_path: Path) -> None:
     assert "compute.threads" in found.remedy
 
 
+def test_numbers_that_the_machine_would_be_slow_in_are_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "flywheel.toml").write_text('[compute]\nthreads = 1\nprecision = "bfloat16"\n')
+    monkeypatch.setattr("flywheel.doctor.precision_here", lambda wanted: "float32")
+    found = finding(tmp_path, "torch")
+    assert found.state == "warning"
+    assert "compute.precision" in found.remedy
+
+
+def test_faster_numbers_are_pointed_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "flywheel.toml").write_text("[compute]\nthreads = 1\n")
+    monkeypatch.setattr("flywheel.doctor.precision_here", lambda wanted: wanted)
+    assert "bfloat16 is faster here" in finding(tmp_path, "torch").sentence
+
+
 @pytest.mark.parametrize(
     ("public_url", "state"),
     [
@@ -159,3 +181,83 @@ def test_who_can_sign_in_is_counted(used: Project) -> None:
     insert_person(used.stores.ledger, "exporter", "service")
     said = finding(used.folder, "people").sentence
     assert said == "2 can sign in, 1 of them as admin; 1 program may call"
+
+
+PAID = """
+[judges.paid]
+model = "double"
+base_url = "{url}"
+api_key_env = ""
+daily_usd = 0.5
+usd_per_million_prompt_tokens = 1.0
+"""
+
+
+def test_a_server_of_a_judge_is_asked_for_its_models(used: Project) -> None:
+    toml = used.folder / "flywheel.toml"
+    with Double() as server:
+        toml.write_text(PAID.format(url=server.url))
+        assert finding(used.folder, "judge paid").sentence == "double at 127.0.0.1"
+        toml.write_text(PAID.format(url=server.url).replace('"double"', '"duoble"'))
+        other = finding(used.folder, "judge paid")
+        assert other.sentence == "127.0.0.1 lists no model duoble; it has double"
+        assert other.remedy == "correct judges.paid.model"
+    gone = finding(used.folder, "judge paid")
+    assert (gone.state, gone.sentence) == ("problem", "127.0.0.1 cannot be reached: ConnectError")
+
+
+def test_a_judge_without_a_key_a_model_or_weights_is_a_problem(
+    used: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("JUDGE_KEY", raising=False)
+    for table, expected in (
+        ('model = "some"\napi_key_env = "JUDGE_KEY"', "'JUDGE_KEY' holds no key"),
+        ('kind = "local"', "names no model"),
+        (f'kind = "local"\nmodel = "{used.folder}"', "has no .safetensors weights"),
+    ):
+        (used.folder / "flywheel.toml").write_text(f"[judges.one]\n{table}\n")
+        found = finding(used.folder, "judge one")
+        assert found.state == "problem"
+        assert expected in found.sentence
+        assert found.remedy
+
+
+def test_what_a_judge_has_spent_today_stands_beside_its_budget(used: Project) -> None:
+    (used.folder / "flywheel.toml").write_text(PAID.format(url="http://127.0.0.1:9/v1"))
+    settings = read_settings(used.folder).judges["paid"]
+    budget = Budget(used.stores.ledger, "paid", "v1", settings)
+    assert finding(used.folder, "spent today").sentence == "paid: 0.00 of 0.50 USD in 0 calls"
+    budget.record([Reserve("hash", 0.2), Reserve("hash", 0.3)])
+    used.stores.ledger.close()
+    found = finding(used.folder, "spent today")
+    assert (found.state, found.sentence) == ("warning", "paid: 0.50 of 0.50 USD in 2 calls")
+
+
+def test_a_champion_behind_which_nothing_is_certified_is_pointed_out(used: Project) -> None:
+    (used.folder / "flywheel.toml").write_text(
+        "[judge]\ngenerative = 'large'\n[judges.large]\nkind = 'local'\nmodel = 'm'\n"
+        "[targets.tills]\nkind = 'judge'\napps = ['shop']\n"
+    )
+    assert finding(used.folder, "certified").state == "ok"
+    thresholds = Thresholds("generative", 0.9, None, 0.9)
+
+    def certify(after: str, found: Thresholds | None = thresholds) -> None:
+        about = {"judge": "large", "after": after}
+        store_calibration(used.stores.ledger, "g-1", Calibration(), found, 100, about)
+        used.stores.ledger.close()
+
+    certify("v7")
+    assert finding(used.folder, "certified").sentence.endswith("behind judge")
+    with used.stores.ledger.begin() as connection:
+        connection.execute(
+            aliases.insert().values(target="tills", alias="champion", version="v8", since=now())
+        )
+    found = finding(used.folder, "certified")
+    assert (found.state, found.remedy) == (
+        "warning",
+        "`flywheel judge calibrate large --target tills`",
+    )
+    certify("v8")
+    assert finding(used.folder, "certified").state == "ok"
+    certify("v8", None)
+    assert finding(used.folder, "certified").state == "warning"

@@ -25,6 +25,7 @@ from flywheel.traces.documents import (
 )
 from flywheel.traces.importing import import_file
 from tests.conftest import trace, write_lines
+from tests.spanned import TRACE, call, import_spans, step
 
 
 def load(stores: Stores, folder: Path, *traces: dict[str, object]) -> list[Version]:
@@ -211,6 +212,33 @@ def test_one_trace_is_never_shown_for_another(project: Project, tmp_path: Path) 
         ledger.execute(trace_documents.update().where(trace_documents.c.trace_id == "a"), to_b)
     with pytest.raises(BadArtifact, match="another trace where 'a' should be"):
         open_document(project.stores, "a", a.content_hash)
+
+
+def all_said(folder: Path) -> list[object]:
+    """What the documents of a project say: one of five messages, and one of five spans."""
+    project = open_project(folder)
+    stores = project.stores
+    publish_documents(stores, load(stores, folder, long_trace(5)))
+    import_spans(project, folder, [call(0, None), *(step(n, 0) for n in range(1, 5))])
+    said: list[object] = []
+    for row in rows_of(stores):
+        document = open_document(stores, row.trace_id, row.content_hash)
+        spans = [document.spans(), document.spans(1, 2), document.outline()]
+        said.append((document.header, document.messages(0, 99), document.messages(1, 2), *spans))
+        assert (len(spans[0]), document.n_spans) == ((5, 5) if row.trace_id == TRACE else (0, 0))
+    stores.ledger.close()
+    return said
+
+
+def test_a_small_document_says_what_its_pages_would(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that were published before small ones became one frame have pages, whatever."""
+    (tmp_path / "held").mkdir()
+    (tmp_path / "paged").mkdir()
+    held = all_said(tmp_path / "held")
+    monkeypatch.setattr(documents, "SMALL_CHARACTERS", -1)
+    assert all_said(tmp_path / "paged") == held
 
 
 def test_a_message_may_be_longer_than_a_page(project: Project, tmp_path: Path) -> None:

@@ -10,8 +10,11 @@ import sqlalchemy as sa
 
 from flywheel.errors import BadInput, Refused
 from flywheel.gate import (
+    CaseList,
     Evidence,
     GateItem,
+    GateMaterial,
+    GateVerdict,
     alpha_of_look,
     decide,
     decide_gate,
@@ -19,11 +22,11 @@ from flywheel.gate import (
     verdicts_of,
     weigh_evidence,
 )
-from flywheel.gate.evidence import draw_weights
+from flywheel.gate.items import draw_weights
 from flywheel.records import Interval
 from flywheel.registry import alias_of, follow_verdict, promote, register, rollback, set_alias
 from flywheel.settings import GateSettings
-from flywheel.store import Project
+from flywheel.store import Project, Stores
 from flywheel.store.tables import gate_verdicts
 
 SETTINGS = GateSettings()
@@ -78,6 +81,17 @@ def items_of(
     ]
 
 
+def weighed(items: Sequence[GateItem], settings: GateSettings, *suites: CaseList) -> Evidence:
+    return weigh_evidence(GateMaterial(items, suites), settings)
+
+
+def look(
+    stores: Stores, items: Sequence[GateItem], settings: GateSettings, *suites: CaseList
+) -> GateVerdict:
+    """The verdict on `new` against `old`."""
+    return decide_gate(stores, "judge", "new", "old", GateMaterial(items, suites), settings)
+
+
 @pytest.fixture
 def registered(project: Project) -> Project:
     """A project with two judges, of which `old` is the champion."""
@@ -94,7 +108,7 @@ def _champion(project: Project) -> str | None:
 
 def test_a_clearly_better_challenger_is_promoted_by_itself_and_rolled_back(registered: Project):
     ledger, auto = registered.stores.ledger, GateSettings(promotion="auto")
-    verdict = decide_gate(registered.stores, "judge", "new", "old", holdout(0.8, 0.92), auto)
+    verdict = look(registered.stores, holdout(0.8, 0.92), auto)
     assert verdict.passed
     assert verdict.rule == "mcnemar"
     follow_verdict(ledger, "judge", verdict, auto, "gate")
@@ -102,14 +116,14 @@ def test_a_clearly_better_challenger_is_promoted_by_itself_and_rolled_back(regis
     assert rollback(ledger, "judge", "ada").current == "old"
     assert _champion(registered) == "old"
     # The same look passes again, and does not overrule the person who rolled back.
-    again = decide_gate(registered.stores, "judge", "new", "old", holdout(0.8, 0.92), auto)
+    again = look(registered.stores, holdout(0.8, 0.92), auto)
     assert follow_verdict(ledger, "judge", again, auto, "gate") is None
     assert _champion(registered) == "old"
 
 
 def test_a_better_challenger_waits_for_approval_by_default(registered: Project):
     ledger = registered.stores.ledger
-    verdict = decide_gate(registered.stores, "judge", "new", "old", holdout(0.8, 0.92), SETTINGS)
+    verdict = look(registered.stores, holdout(0.8, 0.92), SETTINGS)
     assert verdict.passed
     assert follow_verdict(ledger, "judge", verdict, SETTINGS, "gate") is None
     assert _champion(registered) == "old"
@@ -118,7 +132,7 @@ def test_a_better_challenger_waits_for_approval_by_default(registered: Project):
 
 
 def test_a_worse_challenger_is_refused_and_cannot_be_promoted(registered: Project):
-    verdict = decide_gate(registered.stores, "judge", "new", "old", holdout(0.9, 0.8), SETTINGS)
+    verdict = look(registered.stores, holdout(0.9, 0.8), SETTINGS)
     assert not verdict.passed
     assert "The challenger is worse in the mean." in verdict.why
     assert verdict.why[-1] == "Refused: the champion stays."
@@ -128,14 +142,14 @@ def test_a_worse_challenger_is_refused_and_cannot_be_promoted(registered: Projec
 
 
 def test_an_equal_challenger_is_refused(registered: Project):
-    verdict = decide_gate(registered.stores, "judge", "new", "old", holdout(0.85, 0.85), SETTINGS)
+    verdict = look(registered.stores, holdout(0.85, 0.85), SETTINGS)
     assert not verdict.passed
     assert verdict.rule == "mcnemar"
 
 
 def test_a_challenger_that_agrees_everywhere_is_thin_and_no_labels_can_be_named():
     same = [replace(item, challenger=item.champion) for item in holdout(0.85, 0.85, n=300)]
-    verdict = decide(weigh_evidence(same, SETTINGS), SETTINGS)
+    verdict = decide(weighed(same, SETTINGS), SETTINGS)
     assert (verdict.passed, verdict.rule, verdict.labels_needed) == (False, "thin", None)
     assert verdict.why[-1] == (
         "Refused, the evidence is thin: 0 sessions on which the judges differ and at least 6 are "
@@ -146,7 +160,7 @@ def test_a_challenger_that_agrees_everywhere_is_thin_and_no_labels_can_be_named(
 def test_gate_refuses_when_evidence_is_thin_and_says_how_many_labels_are_missing():
     # 40 audit items, 20 of them errors, 4 discordant. Ten more errors at .5 a label are 20 labels,
     # two more discordant pairs at .1 a label are 20 labels as well.
-    evidence = weigh_evidence(items_of([(False, True)] * 4 + [(True, True)] * 36), SETTINGS)
+    evidence = weighed(items_of([(False, True)] * 4 + [(True, True)] * 36), SETTINGS)
     verdict = decide(evidence, SETTINGS)
     assert (verdict.passed, verdict.rule, verdict.labels_needed) == (False, "thin", 20)
     assert verdict.why == (
@@ -159,36 +173,36 @@ def test_gate_refuses_when_evidence_is_thin_and_says_how_many_labels_are_missing
 
 
 def test_an_empty_holdout_is_thin_and_no_crash():
-    verdict = decide(weigh_evidence([], SETTINGS), SETTINGS)
+    verdict = decide(weighed([], SETTINGS), SETTINGS)
     assert (verdict.passed, verdict.rule, verdict.labels_needed) == (False, "thin", None)
 
 
 def test_the_audit_decides_by_mcnemar_where_it_can_pass_at_all():
     # Seven against none: p = 2 / 128 = .0156, below the .0304 of the first look.
     seven = items_of([(False, True)] * 7 + [(True, True)] * 73)
-    verdict = decide(weigh_evidence(seven, SETTINGS), SETTINGS, alpha_of_look(0.05, 1))
+    verdict = decide(weighed(seven, SETTINGS), SETTINGS, alpha_of_look(0.05, 1))
     assert (verdict.passed, verdict.rule) == (True, "mcnemar")
     assert "7 sessions and the champion in 0; exact McNemar p = 0.0156" in verdict.why[1]
     # Six against none could not pass there (2 / 64 = .0313), so the bootstrap decides.
     six = items_of([(False, True)] * 6 + [(True, True)] * 74)
-    verdict = decide(weigh_evidence(six, SETTINGS), SETTINGS, alpha_of_look(0.05, 1))
+    verdict = decide(weighed(six, SETTINGS), SETTINGS, alpha_of_look(0.05, 1))
     assert verdict.rule == "bootstrap"
 
 
 def test_labels_that_no_audit_drew_are_decided_by_the_weighted_bootstrap():
     items = [replace(item, is_audit=False) for item in holdout(0.8, 0.92)]
-    evidence = weigh_evidence(items, SETTINGS)
+    evidence = weighed(items, SETTINGS)
     verdict = decide(evidence, SETTINGS)
     assert (verdict.passed, verdict.rule) == (True, "bootstrap")
-    assert evidence.mcc_difference.low > 0
-    assert evidence.mcc_p < 0.05
+    assert evidence.difference.low > 0
+    assert evidence.difference_p < 0.05
 
 
 def test_a_lead_that_may_be_chance_says_how_many_labels_would_settle_it():
     # 14 against 7 in 160 audit items: z = 7 / sqrt(21) = 1.528, wanted 1.960 at .05, so that
     # 160 x (1.960 / 1.528)^2 - 160 = 103.4 more.
     outcomes = [(False, True)] * 14 + [(True, False)] * 7 + [(True, True)] * 139
-    verdict = decide(weigh_evidence(items_of(outcomes), SETTINGS), SETTINGS)
+    verdict = decide(weighed(items_of(outcomes), SETTINGS), SETTINGS)
     assert (verdict.passed, verdict.labels_needed) == (False, 104)
     assert verdict.why[-1] == (
         "Refused: if the lead holds, about 104 more labels in the holdout settle it."
@@ -200,7 +214,7 @@ def test_a_challenger_that_harms_one_app_is_refused():
     # worse with (1 + 14 + 91) / 2^14 = .0065, times two apps by Holm.
     better = items_of([(False, True)] * 40 + [(True, True)] * 60, app="docs")
     worse = [(False, True)] * 2 + [(True, False)] * 12 + [(True, True)] * 46
-    evidence = weigh_evidence(better + items_of(worse, app="agent"), SETTINGS)
+    evidence = weighed(better + items_of(worse, app="agent"), SETTINGS)
     agent, docs = evidence.slices
     assert agent.harm_p == pytest.approx(2 * 106 / 2**14)
     assert docs.harm_p == 1.0
@@ -213,7 +227,7 @@ def test_a_challenger_that_harms_one_app_is_refused():
 def test_an_app_on_which_little_differs_is_shown_and_not_tested():
     few = items_of([(True, False)] * 3 + [(True, True)] * 20, app="agent")
     many = items_of([(False, True)] * 20 + [(True, True)] * 60, app="docs")
-    agent = weigh_evidence(few + many, SETTINGS).slices[0]
+    agent = weighed(few + many, SETTINGS).slices[0]
     assert (agent.n, agent.wins, agent.losses, agent.harm_p) == (23, 0, 3, None)
 
 
@@ -221,7 +235,7 @@ def test_a_session_counts_once_for_the_side_that_is_right_more_often():
     items = items_of([(False, True), (False, True), (True, False), (True, False), (False, True)])
     sessions = ["a", "a", "a", "b", "c"]
     joined = [replace(i, session_id=s) for i, s in zip(items, sessions, strict=True)]
-    evidence = weigh_evidence(joined, SETTINGS)
+    evidence = weighed(joined, SETTINGS)
     assert (evidence.audit_wins, evidence.audit_losses) == (2, 1)
 
 
@@ -244,7 +258,7 @@ def test_weights_are_inverse_draw_probabilities_up_to_twenty_times_the_least():
 def test_items_that_cannot_be_are_named(change: dict[str, float], why: str):
     first, second = items_of([(True, True), (True, False)])
     with pytest.raises(BadInput, match=why):
-        weigh_evidence([replace(first, **change), second], SETTINGS)
+        weighed([replace(first, **change), second], SETTINGS)
 
 
 def test_all_looks_together_never_spend_more_than_alpha():
@@ -255,12 +269,12 @@ def test_all_looks_together_never_spend_more_than_alpha():
 
 def test_the_same_look_is_one_look_and_a_new_label_is_another(project: Project):
     items = items_of([(False, True)] * 20 + [(True, True)] * 60)
-    first = decide_gate(project.stores, "judge", "new", "old", items, SETTINGS)
+    first = look(project.stores, items, SETTINGS)
     assert (first.looks, first.alpha_spent) == (1, pytest.approx(alpha_of_look(0.05, 1)))
     shuffled: Sequence[GateItem] = items[::-1]
-    assert decide_gate(project.stores, "judge", "new", "old", shuffled, SETTINGS) == first
+    assert look(project.stores, shuffled, SETTINGS) == first
     more = items_of([(False, True)] * 20 + [(True, True)] * 61)
-    second = decide_gate(project.stores, "judge", "new", "old", more, SETTINGS)
+    second = look(project.stores, more, SETTINGS)
     assert second.looks == 2
     assert second.alpha == pytest.approx(alpha_of_look(0.05, 2))
     assert second.alpha_spent == pytest.approx(first.alpha + second.alpha)
@@ -271,7 +285,7 @@ def test_the_same_look_is_one_look_and_a_new_label_is_another(project: Project):
 
 def test_thin_evidence_is_stored_and_spends_nothing(project: Project):
     thin = items_of([(False, True)] * 4 + [(True, True)] * 10)
-    verdict = decide_gate(project.stores, "judge", "new", "old", thin, SETTINGS)
+    verdict = look(project.stores, thin, SETTINGS)
     assert (verdict.passed, verdict.looks, verdict.alpha_spent) == (False, 0, 0.0)
     with project.stores.ledger.begin() as ledger:
         assert ledger.execute(sa.select(sa.func.count()).select_from(gate_verdicts)).scalar() == 1
@@ -279,12 +293,12 @@ def test_thin_evidence_is_stored_and_spends_nothing(project: Project):
 
 def test_a_champion_cannot_challenge_itself(project: Project):
     with pytest.raises(BadInput, match="is the champion of judge already"):
-        decide_gate(project.stores, "judge", "old", "old", [], SETTINGS)
+        decide_gate(project.stores, "judge", "old", "old", GateMaterial([]), SETTINGS)
 
 
 def test_the_mcc_difference_may_not_be_below_zero_whatever_the_test_says():
-    evidence = weigh_evidence(items_of([(False, True)] * 20 + [(True, True)] * 60), SETTINGS)
-    worse: Evidence = replace(evidence, mcc_difference=Interval(-0.01, -0.05, 0.03))
+    evidence = weighed(items_of([(False, True)] * 20 + [(True, True)] * 60), SETTINGS)
+    worse: Evidence = replace(evidence, difference=Interval(-0.01, -0.05, 0.03))
     assert decide(evidence, SETTINGS).passed
     assert not decide(worse, SETTINGS).passed
 

@@ -189,6 +189,8 @@ def test_an_item_says_why_it_is_there_with_its_numbers(item: Item) -> None:
     assert "70 % of that day's" in why_here(replace(audited, audit_probability=0.7))[0]
     assert "all of that day's" in why_here(replace(audited, audit_probability=1.0))[0]
     assert why_here(replace(item, status="disputed"))[0] == "Reviewers disagree."
+    of_tiers = replace(item, reason="disputed")
+    assert why_here(of_tiers)[0] == "Tiers of the judge disagree."
     assert why_here(replace(item, reason="complaint"))[0] == "A user complained."
     assert metrics == []
 

@@ -14,6 +14,7 @@ import pytest
 
 from flywheel.errors import BadArtifact, BadInput, NotEnough, NotFound
 from flywheel.judge import judge as judge_module
+from flywheel.judge.cache import CHUNK
 from flywheel.judge.calibration import Calibration, fit_calibration
 from flywheel.judge.cold_start import cold_start_judge
 from flywheel.judge.evaluation import evaluate_judge
@@ -23,7 +24,7 @@ from flywheel.judge.judge import Judge, Opinion
 from flywheel.judge.lexical import LexicalPrototypes
 from flywheel.judge.prototypes import IS_ERROR, name_codes
 from flywheel.judge.reactions import Floats, Pooling, Reaction, reactions_of, stand_ins
-from flywheel.judge.scoring import CHUNK, score_day
+from flywheel.judge.scoring import score_day
 from flywheel.judge.verdicts import BrokenScores, broken_scores
 from flywheel.models.embedder import BUNDLED, Embedder, load_embedder
 from flywheel.records import REASON_CODES, Conversation, Tier, Verdict
@@ -459,17 +460,18 @@ def test_a_run_that_was_stopped_is_completed_and_nothing_is_judged_twice(
     add_traces(stores, day_of(n))
     draw(stores, n)
 
-    def stop(done: int, total: int) -> None:
+    def stop(tier: Tier, done: int, total: int) -> None:
         assert total == n
-        raise Stopped
+        if tier == "frozen":
+            raise Stopped
 
     with pytest.raises(Stopped):
         score_day(stores, judge, DAY, stop)
     assert rows_of(stores, "scores") == []
-    seen: list[tuple[int, int]] = []
-    report = score_day(stores, judge, DAY, lambda done, total: seen.append((done, total)))
+    seen: list[tuple[Tier, int, int]] = []
+    report = score_day(stores, judge, DAY, lambda *done: seen.append(done))
     assert report.from_cache == CHUNK
-    assert seen == [(CHUNK, CHUNK + 5), (CHUNK + 5, CHUNK + 5)]
+    assert seen == [("lexical", n, n), ("frozen", 2 * CHUNK, n), ("frozen", n, n)]
     assert sorted(judge.models["frozen"].reads()) == sorted(
         row["messages"][2]["content"] for row in day_of(n)
     )
@@ -478,8 +480,9 @@ def test_a_run_that_was_stopped_is_completed_and_nothing_is_judged_twice(
 def score_until_killed(folder: str) -> None:
     """Score the day of a project, in a process that dies after the first commit to the cache."""
 
-    def die(done: int, total: int) -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
+    def die(tier: Tier, done: int, total: int) -> None:
+        if tier == "frozen":
+            os.kill(os.getpid(), signal.SIGKILL)
 
     path = Path(folder)
     score_day(open_project(path / "project").stores, counting_judge(path), DAY, die)
@@ -591,9 +594,13 @@ def test_a_folder_without_a_judge_and_a_judge_without_weights_are_refused(
 
 
 def test_a_judge_is_evaluated_on_labels(fitted: Judge) -> None:
-    card = evaluate_judge(fitted, "lexical", made_up(30, seed=9))
+    found = evaluate_judge(fitted, "lexical", made_up(30, seed=9), usd_per_cpu_hour=0.05)
+    card = found.card
     assert (card.n, card.positives) == (30, 15)
     assert card.rates["roc_auc"].estimate > 0.9
+    assert found.traces_per_s is not None
+    assert found.traces_per_s > 0
+    assert (found.unjudged, found.cost_per_1000_usd >= 0) == ({}, True)
     with pytest.raises(NotEnough):
         evaluate_judge(fitted, "lexical", [])
     with pytest.raises(NotFound, match="lora"):

@@ -9,10 +9,11 @@ LIBRARY = ROOT / "flywheel"
 DEFINITIONS = ROOT / "dagster_defs"
 
 ORDER = (
-    *("errors", "records", "statistics", "safety"),
-    *("settings", "store", "models"),
+    *("client", "errors", "records", "sample", "statistics", "safety"),
+    *("settings", "store", "models", "redaction"),
     *("traces", "metrics", "judge", "queue", "review", "corrections", "quality", "retrieval"),
-    *("training", "gate", "registry", "sample", "loop", "demo", "doctor", "web", "up", "cli"),
+    *("training", "gate", "registry", "in_use", "retraining", "experiments"),
+    *("evolution", "forgetting", "loop", "backup", "demo", "doctor", "web", "up", "cli"),
 )
 # Seconds to import each, so that `flywheel --help` must not.
 HEAVY = {"torch", "transformers", "sentence_transformers", "peft", "faiss", "matplotlib"}

@@ -10,6 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from flywheel.queue import ItemFilter, list_items
+from flywheel.registry import targets_with
 from flywheel.review import standing_decisions
 from flywheel.store import open_project
 from flywheel.store.tables import claims, decisions, queue_items
@@ -111,6 +112,8 @@ def test_ten_items_are_reviewed_with_the_keyboard_alone(browser: Browser, server
     signed_in(server, "mia")
     with new_page(browser) as page:
         page.goto(f"{server.url}/review?app=ten")
+        # The page puts the keys into the first field by itself, and not before it is there.
+        expect(page.get_by_label("Name")).to_be_focused()
         for key in ("mia", "Tab", PASSWORD, "Enter"):
             page.keyboard.press(key) if key in ("Tab", "Enter") else page.keyboard.type(key)
         for number in range(10):
@@ -305,6 +308,23 @@ def test_the_same_is_done_without_a_script(browser: Browser, server: Server) -> 
 def session(server: Server) -> dict[str, object]:
     """An admin's session, to look at every page with."""
     return signed_in(server, "ada", "admin")
+
+
+def test_a_champion_is_approved_and_rolled_back_without_a_script(
+    browser: Browser, server: Server
+) -> None:
+    session, ledger = signed_in(server, "edith", "engineer"), server.project.stores.ledger
+    with new_page(browser, storage_state=session, java_script_enabled=False) as page:
+        page.goto(f"{server.url}/registry")
+        page.get_by_role("link", name="Read the evidence and decide").click()
+        page.locator("#why-promote").fill("better on every slice")
+        page.get_by_role("button", name="Make it the champion").click()
+        expect(page.get_by_text("It is the champion of judge.")).to_be_visible()
+        assert targets_with(ledger, "champion")["judge"] == "judge-3"
+        page.locator("#why-rollback").fill("it errs")
+        page.get_by_role("button", name="Roll back to judge-1").click()
+        expect(page.get_by_role("heading", name="judge-1", exact=True)).to_be_visible()
+        assert targets_with(ledger, "champion")["judge"] == "judge-1"
 
 
 def test_no_page_is_wider_than_a_phone(

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from flywheel.metrics import Metric
-from flywheel.metrics.files import Direction
+from flywheel.metrics.metric import Direction
 from flywheel.queue import (
     QUEUE,
     ItemFilter,
@@ -52,19 +52,118 @@ def items_of(stores: Stores) -> dict[str, sa.RowMapping]:
         return {row["trace_id"]: row for row in rows.all()}
 
 
-def weight(p: float) -> float:
-    return sqrt(p * (1 - p)) + 2 * p * p
+def doubt(p: float) -> float:
+    return sqrt(p * (1 - p))
+
+
+def likely(p: float) -> float:
+    return p * p
 
 
 def targeted(p: float) -> float:
-    """30 of the 40 items are targeted: 30 * (.5 / 200 + .5 * weight / all weights)."""
-    return 30 * (0.5 / 200 + 0.5 * weight(p) / sum(map(weight, PROBABILITIES.values())))
+    """The audit takes 10 of 200; of the others the targeted draw takes 30, so 30 / .95 of all.
+
+    Half of them uniformly, and of the rest three quarters by doubt, one by likely errors.
+    """
+    all_p = PROBABILITIES.values()
+    aimed = 0.75 * doubt(p) / sum(map(doubt, all_p)) + 0.25 * likely(p) / sum(map(likely, all_p))
+    return 30 / 0.95 * (0.5 / 200 + 0.5 * aimed)
 
 
-def test_the_chances_of_a_day_add_up_to_its_budget() -> None:
-    # The audit: 40 * .25 of 200 traces, 10 in all. None of the chances is cut at 1.
+def either(p: float) -> float:
+    return 1 - (1 - 10 / 200) * (1 - targeted(p))
+
+
+def chances(
+    stores: Stores, items: float, audit_items: float = 0.0, floor: float = 0.5, likely: float = 0.25
+) -> list[dict[str, float]]:
+    """The chances of the day's traces, by trace id."""
+    with stores.warehouse.open() as connection:
+        return connection.table(
+            "queue/chances_of_day",
+            day=DAY,
+            items=items,
+            audit_items=audit_items,
+            uniform_floor=floor,
+            likely_share=likely,
+        ).to_pylist()
+
+
+def test_the_chances_of_a_day_add_up_to_its_budget(stores: Stores) -> None:
     assert max(map(targeted, PROBABILITIES.values())) < 1
-    assert sum(map(targeted, PROBABILITIES.values())) + 200 * (10 / 200) == pytest.approx(40)
+    assert sum(map(either, PROBABILITIES.values())) == pytest.approx(40)
+    for budget in (0.5, 1, 40, 150, 199.5):
+        found = [one["draw_probability"] for one in chances(stores, budget, budget / 4)]
+        assert sum(found) == pytest.approx(budget)
+        assert all(0 < chance <= 1 for chance in found)
+    assert sum(one["draw_probability"] for one in chances(stores, 400, 100)) == 200
+    assert fill_queue(stores, SETTINGS, DAY).expected_items == pytest.approx(40)
+
+
+def test_what_a_certain_trace_does_not_need_goes_to_the_others(project: Project) -> None:
+    add_traces(project.stores, [trace(f"t{i}", "hi", "hello", "no") for i in range(5)])
+    # Doubts of .5 and four times sqrt(.01 * .99) = .0995: .5, .0995 and so on of .898 in all.
+    add_scores(project.stores, {"t0": 0.5} | {f"t{i}": 0.01 for i in range(1, 5)})
+    found = [one["draw_probability"] for one in chances(project.stores, 3, floor=1e-9, likely=0.0)]
+    # 3 * .5 / .898 = 1.67 is cut at 1; the other two are shared by four that are alike.
+    assert found == pytest.approx([1, 0.5, 0.5, 0.5, 0.5])
+
+
+def test_a_draw_by_doubt_is_worth_more_than_a_uniform_one_of_as_many(stores: Stores) -> None:
+    report = fill_queue(stores, SETTINGS, DAY)
+    terms = [(1 / either(p) - 1) * p * (1 - p) for p in PROBABILITIES.values()]
+    assert report.expected_se == pytest.approx(sqrt(sum(terms)) / 200)
+    uniform = sum((1 / (40 / 200) - 1) * p * (1 - p) for p in PROBABILITIES.values())
+    assert report.uniform_se == pytest.approx(sqrt(uniform) / 200)
+    assert report.expected_se < report.uniform_se
+    assert fill_queue(stores, SETTINGS, date(2026, 3, 3)).expected_se is None
+
+
+def add_tiers(stores: Stores, tiers: dict[str, dict[str, tuple[float, bool | None]]]) -> None:
+    """Verdicts of the tiers of one run: the probability, and whether it is the last word."""
+    for tier, verdicts in tiers.items():
+        key = {"day": DAY, "metric": "perceived_error", "metric_version": "1"}
+        key |= {"judge_version": f"judge-1/{tier}"}
+        rows = [
+            key
+            | {"trace_id": name, "content_hash": f"v1-{name}", "kind": "llm", "tier": tier}
+            | {"probability": p, "label": str(p >= 0.5).lower(), "is_decided": is_decided}
+            for name, (p, is_decided) in verdicts.items()
+        ]
+        with stores.warehouse.open() as connection:
+            replace_rows(connection, "scores", key, pa.Table.from_pylist(rows))
+            in_force = current_run(DAY, "perceived_error", "1", "judge-1")
+            replace_rows(connection, "current_runs", *in_force)
+
+
+def test_tiers_that_disagree_are_a_dispute_unless_one_has_the_last_word(project: Project) -> None:
+    names = ("agreed", "disputed", "settled", "cheap")
+    add_traces(project.stores, [trace(name, "hi", "hello", "no") for name in names])
+    add_tiers(
+        project.stores,
+        {
+            "lexical": {
+                "agreed": (0.6, None),
+                "disputed": (0.1, None),
+                "settled": (0.4, False),
+                "cheap": (0.02, True),
+            },
+            "frozen": {"agreed": (0.8, None), "disputed": (0.7, None), "settled": (0.9, True)},
+        },
+    )
+    found = {one["trace_id"]: one for one in chances(project.stores, 4)}
+    # The dispute is doubted at the mean of .1 and .7; elsewhere the higher tier counts.
+    means = {"agreed": 0.8, "disputed": 0.4, "settled": 0.9, "cheap": 0.02}
+    assert {name: one["p"] for name, one in found.items()} == pytest.approx(means)
+    assert [name for name, one in found.items() if one["is_disputed"]] == ["disputed"]
+    no_audit = SETTINGS.model_copy(update={"audit_share": 1e-9})
+    fill_queue(project.stores, no_audit, DAY)
+    items = items_of(project.stores)
+    assert items["disputed"]["reason"] == "disputed"
+    assert items["disputed"]["probability"] == 0.7
+    # What a tier has decided comes behind all that none has.
+    by_urgency = sorted(items, key=lambda name: -items[name]["priority"])
+    assert set(by_urgency[:2]) == {"agreed", "disputed"}
 
 
 def test_exactly_the_traces_whose_hash_is_below_their_chance_are_drawn(stores: Stores) -> None:
@@ -81,15 +180,14 @@ def test_exactly_the_traces_whose_hash_is_below_their_chance_are_drawn(stores: S
 def test_an_item_keeps_the_chance_that_either_draw_took_it(stores: Stores) -> None:
     fill_queue(stores, SETTINGS, DAY)
     for name, item in items_of(stores).items():
-        either = 1 - (1 - 10 / 200) * (1 - targeted(PROBABILITIES[name]))
-        assert item["draw_probability"] == pytest.approx(either)
+        assert item["draw_probability"] == pytest.approx(either(PROBABILITIES[name]))
         assert item["audit_probability"] == pytest.approx(10 / 200)
 
 
-def test_a_targeted_item_has_the_reason_that_weighs_more(stores: Stores) -> None:
+def test_a_targeted_item_is_a_likely_error_or_in_doubt(stores: Stores) -> None:
     fill_queue(stores, QueueSettings(daily_items=150), DAY)
     reasons = {name: item["reason"] for name, item in items_of(stores).items()}
-    # 2 p^2 outweighs sqrt(p (1 - p)) above p = .5; one at p near 0 is there by the uniform share.
+    # One at p near 0 is there by the uniform share.
     for name, reason in reasons.items():
         if reason != "random_audit":
             assert reason == ("low_score" if PROBABILITIES[name] > 0.5 else "uncertain")
@@ -217,7 +315,7 @@ def test_an_item_keeps_the_examples_that_retrieval_gave_best_first(project: Proj
 
 
 def metric(name: str, direction: Direction) -> Metric:
-    return Metric(name, "trace", direction, "me", DAY, "", "", "1", "")
+    return Metric(name, "trace", "trace", direction, "me", DAY, "", "1", "")
 
 
 def test_metrics_speak_against_a_trace_by_their_direction(project: Project) -> None:

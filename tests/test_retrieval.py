@@ -1,6 +1,5 @@
 """Retrieval: the score, the choice, what may be shown to whom, and generations that stay whole."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
@@ -25,40 +24,21 @@ from flywheel.retrieval import (
     update_index,
 )
 from flywheel.retrieval.few_shots import few_shots_for_day
-from flywheel.retrieval.index import KEPT, ROWS, Manifest, current_version, faiss_id
+from flywheel.retrieval.generation import ROWS, Manifest, faiss_id
+from flywheel.retrieval.index import KEPT, current_version
 from flywheel.retrieval.ranking import Candidates, score_examples
 from flywheel.retrieval.vectors import build_vectors
 from flywheel.settings import RetrievalSettings
 from flywheel.store import Project, Stores
 from flywheel.store.warehouse import Warehouse
 from flywheel.traces.conversations import InputLevers
+from tests.hashing import HashingEmbedder
 
 DAY = date(2026, 3, 2)
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 END_OF_DAY = datetime.combine(DAY, time.max, UTC)
 LEVERS = InputLevers()
 SETTINGS = RetrievalSettings()
-
-
-class HashingEmbedder:
-    """A test double: a text is the sum of its words' random directions; counts what it embeds."""
-
-    def __init__(self, version: str = "hashing-1", dim: int = 384):
-        self.version = version
-        self.threads = 1
-        self.dim = dim
-        self.embedded: list[str] = []
-
-    def encode(self, texts: Sequence[str]) -> Vectors:
-        self.embedded += texts
-        if not texts:
-            return np.empty((0, 0), np.float32)
-        sums = [sum(self._direction(word) for word in text.lower().split()) for text in texts]
-        return np.stack([v / np.linalg.norm(v) for v in sums]).astype(np.float32)
-
-    def _direction(self, word: str) -> Vectors:
-        seed = int.from_bytes(hashlib.blake2b(word.encode(), digest_size=4).digest(), "big")
-        return np.random.default_rng(seed).normal(size=self.dim)
 
 
 @dataclass(frozen=True)
@@ -208,6 +188,7 @@ def candidates(
     disagreement: Sequence[bool] | None = None,
     perceived_error: Sequence[bool] | None = None,
     vectors: Sequence[Sequence[float]] | None = None,
+    closeness: Sequence[float] | None = None,
 ) -> Candidates:
     n = len(similarity)
     return Candidates(
@@ -217,6 +198,7 @@ def candidates(
         disagreement=np.array(disagreement or [False] * n),
         perceived_error=np.array(perceived_error or [False] * n),
         vectors=np.array(vectors, np.float32) if vectors else np.eye(n, dtype=np.float32),
+        closeness=np.array(closeness or [0.0] * n),
     )
 
 
@@ -481,6 +463,10 @@ def test_a_row_says_what_a_reader_needs(project: Project) -> None:
         "decided_at": NOON.replace(tzinfo=None),
         "corrected_text": "Paris.",
         "corrected_tool_calls": None,
+        "corrected_turn": 1,
+        "original_tool_calls": None,
+        "node": None,
+        "parent": None,
         "disagreement": False,
         "turn_text": "no, that is wrong",
         "answer_text": "here is the answer",

@@ -1,12 +1,13 @@
 """Settings: the file, the environment over it, and what is refused."""
 
+import re
 from datetime import date
 from pathlib import Path
 
 import pytest
 
 from flywheel.errors import BadSetting
-from flywheel.settings import Settings, read_settings
+from flywheel.settings import NAMED_TABLES, Settings, read_settings
 
 
 @pytest.fixture
@@ -103,7 +104,31 @@ def test_a_bad_value_in_the_environment_is_not_blamed_on_the_file(
 
 def test_every_setting_says_what_it_means_and_every_number_has_a_bound() -> None:
     for table, field in Settings.model_fields.items():
-        for name, inner in field.annotation.model_fields.items():
+        for name, inner in NAMED_TABLES.get(table, field.annotation).model_fields.items():
             assert inner.description, f"{table}.{name} has no description"
             if inner.annotation in (int, float):
                 assert inner.metadata, f"{table}.{name} has no bound"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[judges.lexical]\nmodel = "m"', "[judges.lexical] has the name of a tier"),
+        (
+            '[judge]\ngenerative = "smal"\n[judges.small]\nmodel = "m"',
+            "judge.generative names the judge 'smal', and there is no [judges.smal]; did you mean "
+            "'small'?",
+        ),
+        ('[panel]\nfirst = ["a"]', "panel.first names the judge 'a'"),
+        (
+            '[judges.j]\nkind = "local"\nmodel = "m"\n'
+            '[targets.t]\nkind = "chat-judge"\njudge = "j"\nbase = "b"',
+            "[targets.t] trains adapters of 'b', and [judges.j] runs 'm'; leave `base` out",
+        ),
+        ('[targets."a/b"]\napps = ["shop"]', "[targets.a/b]: a target is named by letters, digits"),
+    ],
+)
+def test_the_names_of_judges_and_targets_are_checked(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "flywheel.toml").write_text(text)
+    with pytest.raises(BadSetting, match=re.escape(said)):
+        read_settings(tmp_path)

@@ -1,4 +1,4 @@
-"""Intervals, paired tests and PPI++, against published numbers and numbers worked by hand."""
+"""Intervals, paired tests and rates of a judge, against published numbers and numbers by hand."""
 
 import numpy as np
 import pytest
@@ -173,46 +173,6 @@ def test_bootstrap_p_is_never_zero_and_one_where_nothing_is_known():
     assert statistics.bootstrap_p(np.ones(999)) == pytest.approx(2 / 1000)
     assert statistics.bootstrap_p(-np.ones(999), "less") == pytest.approx(1 / 1000)
     assert statistics.bootstrap_p(np.empty(0)) == 1.0
-
-
-def test_ppi_of_a_worked_example():
-    # Both halves are y = 1 0 0, f = 1 1 0: Cov = 1/6, Var f = 1/3, n/N = 1/2, so
-    # lambda = (1/6) / (3/2 x 1/3) = 1/3; theta = 1/3 x 1/2 + (1/3 - 1/3 x 2/3) = 5/18.
-    y, f = [1, 1, 0, 0, 0, 0], [1, 1, 1, 1, 0, 0]
-    everyone = [1, 0] * 6
-    found = statistics.ppi_mean(y, f, everyone)
-    # Var = 1/9 x (3/11) / 12 + Var(2/3, 2/3, -1/3, -1/3, 0, 0) / 6, the latter 28/135.
-    variance = 1 / 9 * (3 / 11) / 12 + 28 / 135 / 6
-    assert found.estimate == pytest.approx(5 / 18)
-    assert found.high - found.estimate == pytest.approx(1.959964 * np.sqrt(variance))
-
-
-def test_ppi_with_a_judge_that_says_nothing_is_the_classical_estimate():
-    y = [1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0]
-    found = statistics.ppi_mean(y, [0.3] * 8, [0.3] * 100)
-    half = 1.959964 * np.std(y, ddof=1) / np.sqrt(8)
-    assert (found.estimate, found.low) == pytest.approx((0.375, 0.375 - half))
-
-
-def test_ppi_covers_the_truth_where_the_judges_raw_rate_does_not():
-    # The reference simulation: rate .20, specificity .95, sensitivity .85, 200 labels of 10,000
-    # traces. Published: the raw rate's interval covers 31 %, PPI++ 94 % at 63 % of the width of
-    # the labels alone.
-    rng, n, total, theta = np.random.default_rng(7), 200, 10_000, 0.20
-    covered, naive, widths = 0, 0, []
-    for _ in range(400):
-        truth = rng.random(total) < theta
-        judge = np.where(truth, rng.random(total) < 0.85, rng.random(total) < 0.05).astype(float)
-        labelled = rng.choice(total, n, replace=False)
-        y, f = truth[labelled].astype(float), judge[labelled]
-        found = statistics.ppi_mean(y, f, np.delete(judge, labelled))
-        covered += found.low <= theta <= found.high
-        raw = statistics.wilson(judge.sum(), total)
-        naive += raw.low <= theta <= raw.high
-        widths.append((found.high - found.low) / (2 * 1.959964 * y.std(ddof=1) / np.sqrt(n)))
-    assert 0.92 <= covered / 400 <= 0.98
-    assert 0.24 <= naive / 400 <= 0.38
-    assert np.mean(widths) == pytest.approx(0.63, abs=0.03)
 
 
 def test_wilson_and_scipy_agree_over_the_whole_range():

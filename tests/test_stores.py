@@ -43,7 +43,7 @@ def crowd(n: int, visit: Callable[..., None], *given: object) -> None:
     for visitor in visitors:
         visitor.start()
     for visitor in visitors:
-        visitor.join(60)
+        visitor.join(300)
     assert [visitor.exitcode for visitor in visitors] == [0] * n
 
 
@@ -52,7 +52,7 @@ def kill_while(hold: Callable[..., None], *given: object) -> None:
     ready = PROCESSES.Event()
     holder = PROCESSES.Process(target=hold, args=(ready, *given))
     holder.start()
-    assert ready.wait(30)
+    assert ready.wait(300)
     assert holder.pid is not None
     os.kill(holder.pid, signal.SIGKILL)
     holder.join(30)

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 import zstandard
+from click.testing import CliRunner
 
+from flywheel.cli.main import cli
 from flywheel.errors import BadInput, NotFound, WarehouseBusy
 from flywheel.records import split_of, unit_hash
 from flywheel.store import Project, Stores
@@ -177,8 +179,10 @@ def test_keys_that_no_column_takes_go_to_the_metadata(stores: Stores, tmp_path: 
         (b"", "is empty"),
         (b"\n  \n", "is empty"),
         (b"\x7fELF\0\0\0", "no UTF-8 text"),
-        (b'[{"trace_id": "a"}]', "one JSON array"),
-        (b"a,b\n1,2\n", "no line of it is a JSON object"),
+        (b'[{"trace_id": "a"}]', "its rows have the keys trace_id"),
+        (b"a,b\n1,2\n", "its rows have the keys a, b"),
+        (b"no, that\nis wrong\n", "its rows have the keys"),
+        (b"just a word", "no line of it is a JSON object"),
         (b'{"question": "?", "answer": "!"}', "its rows have the keys answer, question"),
         (b"\x1f\x8bdamaged", "damaged"),
     ],
@@ -400,6 +404,15 @@ def test_a_name_with_a_nul_in_it_is_rejected(stores: Stores, tmp_path: Path) -> 
     report = import_file(stores, path)
     assert (report.new, report.rejected[0].line) == (1, 1)
     assert "NUL" in report.rejected[0].why
+
+
+@pytest.mark.parametrize("name", ["trace_id", "session_id", "user_id", "app"])
+def test_a_name_that_no_index_takes_is_rejected(stores: Stores, tmp_path: Path, name: str) -> None:
+    """Postgres indexes 2,704 bytes at most; 300 characters are kept, and 301 are named."""
+    rows = [trace(f"t{n}", "hi", "yo") | {name: "é" * n} for n in (300, 301)]
+    report = import_file(stores, write_lines(tmp_path / "long", rows))
+    assert (report.new, [reject.line for reject in report.rejected]) == (1, [2])
+    assert "longer than 300 characters" in report.rejected[0].why
 
 
 def test_what_is_no_time_is_rejected(stores: Stores, tmp_path: Path) -> None:
@@ -630,3 +643,17 @@ def test_a_report_names_the_file_as_it_was_given(stores: Stores, tmp_path: Path)
     file = write_bytes(tmp_path / "f", GOOD, b"{")
     (row,) = import_file(stores, file).rejected
     assert row == RejectedRow(str(file), 2, row.why)
+
+
+def test_a_folder_is_imported_but_for_the_files_that_are_none(tmp_path: Path) -> None:
+    folder = tmp_path / "export"
+    folder.mkdir()
+    (folder / "README.md").write_text("What this is.\n")
+    write_lines(folder / "traces.jsonl", [trace("t", "hi")])
+    arguments = ["--project", str(tmp_path), "traces", "import", "--json"]
+    done = CliRunner().invoke(cli, [*arguments, str(folder)])
+    said = json.loads(done.stdout)
+    assert (done.exit_code, said["new"], len(said["refused"])) == (0, 1, 1)
+    assert "README.md is in no known format" in said["refused"][0]
+    named = CliRunner().invoke(cli, [*arguments, str(folder / "README.md")])
+    assert isinstance(named.exception, BadInput)

@@ -7,35 +7,55 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from flywheel.corrections import derive_labels
-from flywheel.errors import BadArtifact, Leak, NotEnough
+from flywheel.errors import AddsNothing, BadArtifact, Leak, NotEnough
 from flywheel.gate.holdout import TARGET
+from flywheel.in_use import embedder_of, judge_of, levers_of
+from flywheel.judge.certifying import Goal
 from flywheel.judge.encoder import FrozenModel
 from flywheel.judge.files import load_judge, save_judge
 from flywheel.judge.judge import Judge
 from flywheel.judge.lora import LoraModel, base_model
 from flywheel.judge.scoring import score_day
-from flywheel.loop import follow_gate, gate, judge_of, levers_of, retrain_if_due, train
 from flywheel.models.embedder import BUNDLED, Embedder, load_embedder
 from flywheel.records import LabelledConversation, split_of
-from flywheel.registry import CHALLENGER, CHAMPION, alias_of, list_versions, register, rollback
+from flywheel.registry import (
+    CHALLENGER,
+    CHAMPION,
+    alias_of,
+    count_lineage,
+    list_versions,
+    register,
+    rollback,
+    set_alias,
+)
+from flywheel.retraining import follow_gate, gate, retrain_if_due, targets_to_gate, train
 from flywheel.review import decide, undo
 from flywheel.review.rows import append
-from flywheel.settings import RetrievalSettings, TrainingSettings
+from flywheel.settings import RetrievalSettings, TargetSettings, TrainingSettings
 from flywheel.store import Project, Stores, open_project
 from flywheel.traces.conversations import InputLevers
 from flywheel.traces.sampling import sample_day
-from flywheel.training.challenger import labels_since_training, train_challenger
+from flywheel.training.challenger import (
+    Challenger,
+    about_judge,
+    labels_since_training,
+    train_challenger,
+)
 from flywheel.training.dataset import read_training_set, take_training_set
 from flywheel.training.fit import FitReport, fit_judge
 from flywheel.training.lora import LoraFit, fit_lora
 from flywheel.training.selection import leanings, material_of
+from flywheel.training.targets import Target, target_named
+from tests.conftest import write_lines
 from tests.judged import DAY, add_traces, said
 from tests.made_up import made_up
+from tests.registered import compare
 
 LEVERS = InputLevers()
 SMALL = TrainingSettings(rank=2, epochs=1)
@@ -442,6 +462,7 @@ rank = 2
 epochs = 1
 [gate]
 promotion = "{promotion}"
+general = "general.jsonl"
 """
 N_TRACES = 400
 
@@ -462,7 +483,20 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def project_in(folder: Path, promotion: str) -> Project:
     (folder / "flywheel.toml").write_text(SETTINGS.format(promotion=promotion), encoding="utf-8")
+    # A judge of colours is no judge of the bundled sample.
+    write_lines(folder / "general.jsonl", map(as_line, made_up(160, seed=9)))
     return open_project(folder)
+
+
+def as_line(row: LabelledConversation) -> dict[str, object]:
+    """A labelled conversation as a line of a file."""
+    conversation = row.conversation
+    return {
+        "trace_id": conversation.trace_id,
+        "session_id": conversation.session_id,
+        "messages": [{"role": turn.role, "content": turn.text} for turn in conversation.turns],
+        "label": {"perceived_error": row.perceived_error},
+    }
 
 
 def scores_in_force(project: Project) -> list[dict[str, object]]:
@@ -532,4 +566,121 @@ def test_training_again_on_the_same_labels_adds_nothing(trained: Path, tmp_path:
     assert newest.manifest["training_set"] == take_training_set(project.stores, LEVERS).name
     assert len(newest.manifest["considered"]) == N_TRACES
     assert "no retraining: 0 new labels" in retrain_if_due(project)
+    with pytest.raises(AddsNothing, match="the same examples with the same settings"):
+        train(project, take_training_set(project.stores, LEVERS))
     project.stores.ledger.close()
+
+
+def test_other_settings_that_change_a_judge_make_another_training(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Fitted(Exception):
+        """A training began, which takes minutes."""
+
+    def began(*_: object) -> Challenger:
+        raise Fitted
+
+    def wanting(**judge: object) -> Project:
+        wanted = settings.judge.model_copy(update=judge)
+        return replace(project, settings=settings.model_copy(update={"judge": wanted}))
+
+    monkeypatch.setattr("flywheel.retraining.steps.train_challenger", began)
+    add_labelled(project.stores, made_up(20))
+    targets = {"shop": TargetSettings(apps=["shop"])}
+    settings = project.settings.model_copy(update={"targets": targets})
+    taken = take_training_set(project.stores, LEVERS)
+    goal = Goal(settings.judge.target_agreement, settings.judge.certify_alpha)
+    made_of = taken, embedder_of(project), levers_of(project), settings.training, goal
+    with pytest.raises(Fitted):
+        train(wanting(), taken)
+    register(project.stores.ledger, TARGET, "j", about_judge(*made_of), "j", None, "ann")
+    with pytest.raises(AddsNothing, match="the same examples with the same settings"):
+        train(wanting(), taken)
+    for other in ({"target_agreement": 0.8}, {"certify_alpha": 0.1}, {"max_message_chars": 99}):
+        with pytest.raises(Fitted):
+            train(wanting(**other), taken)
+    # What another target has made of the same is known before minutes are spent on it.
+    with pytest.raises(AddsNothing, match="it would be the j of judge: their labels are the same"):
+        train(wanting(), taken, target=target_named(settings, "shop"))
+
+
+def test_a_challenger_that_was_killed_before_the_gate_is_sent_there(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger, asked = project.stores.ledger, []
+    register(ledger, TARGET, "judge-1", {}, "judge-1", None, "ann")
+    assert "0 new labels" in retrain_if_due(project)
+    set_alias(ledger, TARGET, CHALLENGER, "judge-1", "pipeline", "newest training")
+
+    def decided(_: Project, target: Target) -> tuple[object, list[object]]:
+        asked.append(target.name)
+        return SimpleNamespace(why=("It was compared.",)), []
+
+    monkeypatch.setattr("flywheel.retraining.due.gate", decided)
+    assert retrain_if_due(project) == "It was compared."
+    assert asked == [TARGET]
+
+
+def test_the_gate_looks_at_nobody_for_what_happens_to_another_target(project: Project) -> None:
+    targets = {"shop": TargetSettings(kind="app", base="x"), "bank": TargetSettings(base="x")}
+    settings = project.settings.model_copy(update={"targets": targets})
+    project, ledger = replace(project, settings=settings), project.stores.ledger
+
+    def to_gate(*retrained: str) -> list[str]:
+        return [target.name for target in targets_to_gate(project, retrained)]
+
+    # What was retrained and has no challenger says so; others are not asked.
+    assert (to_gate(), to_gate("judge")) == ([], ["judge"])
+    for target in ("judge", "shop"):
+        for name in ("0", "1", "2", "3"):
+            register(ledger, target, f"{target}-{name}", {}, f"{target}-{name}", None, "ann")
+        set_alias(ledger, target, CHALLENGER, f"{target}-3", "pipeline", "newest training")
+    set_alias(ledger, "shop", CHAMPION, "shop-1", "ann", "the first")
+    assert to_gate("judge") == ["judge", "shop"]
+    compare(project, "shop-3", better=0.12, target="shop")
+    shop = alias_of(ledger, "shop", CHALLENGER)
+    assert shop is not None
+    assert shop.verdict is not None
+    assert shop.verdict.passed
+    # Its pass waits for a person, whatever is retrained.
+    assert to_gate("judge", "shop") == ["judge"]
+    # It says nothing of another champion.
+    set_alias(ledger, "shop", CHAMPION, "shop-2", "ann", "by hand")
+    assert to_gate() == ["judge", "shop"]
+    # What was refused is looked at again where it was retrained.
+    set_alias(ledger, "shop", CHAMPION, "shop-1", "ann", "back")
+    set_alias(ledger, "shop", CHALLENGER, "shop-2", "pipeline", "newest training")
+    compare(project, "shop-2", better=-0.1, target="shop")
+    assert to_gate() == ["judge"]
+    assert to_gate("shop") == ["judge", "shop"]
+
+
+def test_what_was_forgotten_while_it_was_learnt_is_not_kept(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_labelled(project.stores, made_up(20))
+    taken, artifacts = take_training_set(project.stores, LEVERS), project.stores.artifacts
+
+    def trained_meanwhile(*_: object) -> Challenger:
+        with artifacts.new_folder("judges", "judge-x") as folder:
+            (folder / "weights").write_text("of somebody's words")
+        # Forgetting has written the set anew, under another name.
+        artifacts.remove("training_sets", taken.name)
+        return Challenger("judge-x", {})
+
+    monkeypatch.setattr("flywheel.retraining.steps._train_judge", trained_meanwhile)
+    with pytest.raises(AddsNothing, match="forgotten while it was trained"):
+        train(project, taken)
+    assert not (artifacts.root / "judges" / "judge-x").exists()
+    assert "judge-x" not in {v.version for v in list_versions(project.stores.ledger, TARGET)}
+
+
+def test_a_version_names_the_decisions_that_it_was_made_from(trained: Path, tmp_path: Path) -> None:
+    project = project_in(Path(shutil.copytree(trained, tmp_path / "project")), "approve")
+    ledger = project.stores.ledger
+    newest = next(version for version in list_versions(ledger, TARGET) if version.artifact)
+    taken = take_training_set(project.stores, LEVERS)
+    parts = {part: len(rows) for part, rows in taken.rows.items() if rows}
+    assert count_lineage(ledger, newest.version) == parts
+    assert sum(parts.values()) == len(newest.manifest["corrections"]) == taken.n_labels
+    ledger.close()

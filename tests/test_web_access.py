@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from threading import Event, Thread
 from typing import Annotated
 
 import pytest
@@ -39,10 +40,14 @@ GOOD = "correct horse battery staple"
 PUBLIC = {
     *(("GET", "/login"), ("POST", "/login")),
     *(("GET", "/welcome/{token}"), ("POST", "/welcome/{token}")),
-    *(("GET", "/healthz"), ("GET", "/metrics")),
+    *(("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics")),
 }
 
 Route = tuple[str, str]
+
+
+def is_for_programs(route: Route) -> bool:
+    return route[1].startswith(("/v1", "/api/public"))
 
 
 def permission_of(route: APIRoute) -> Permission | None:
@@ -74,9 +79,9 @@ ROUTES_AND_ROLES = [
     (route, role)
     for route in PROTECTED
     for role in ROLES
-    if role != "service" or route[1].startswith("/v1")
+    if role != "service" or is_for_programs(route)
 ]
-FORMS = [route for route in PROTECTED if route[0] != "GET" and not route[1].startswith("/v1")]
+FORMS = [route for route in PROTECTED if route[0] != "GET" and not is_for_programs(route)]
 
 
 def ids(route: Route) -> str:
@@ -132,7 +137,7 @@ def by_role(
 ) -> tuple[str, TestClient, dict[str, str]]:
     """Somebody new of this role as they would come to this route, and what they bring."""
     name = person(project, role, ids(route))
-    if route[1].startswith("/v1"):
+    if is_for_programs(route):
         key = new_key(project.stores.ledger, name, "test")
         return name, stranger(app), {"Authorization": f"Bearer {key}"}
     client = client_of(app, name)
@@ -151,9 +156,9 @@ def test_a_stranger_is_refused(served: tuple[Project, FastAPI], route: Route) ->
     project, app = served
     address = f"192.0.2.{list(PROTECTED).index(route)}"
     response = ask(TestClient(app, BASE, follow_redirects=False, client=(address, 1)), route)
-    method, path = route
+    method = route[0]
     noted = entries(project.stores.ledger, address)
-    if path.startswith("/v1"):
+    if is_for_programs(route):
         assert response.status_code == 401
         assert response.headers["www-authenticate"] == "Bearer"
         assert response.json()["error"]
@@ -441,6 +446,19 @@ def test_a_session_opens_no_api(project: Project, with_echo: FastAPI) -> None:
     assert client.post("/v1/echo", headers={"X-CSRF-Token": csrf}).status_code == 401
 
 
+def test_a_key_comes_as_a_password_or_in_a_header_of_its_own_too(
+    project: Project, with_echo: FastAPI
+) -> None:
+    ledger = project.stores.ledger
+    add_user(ledger, "exporter", "service", "Ada")
+    key, client = new_key(ledger, "exporter", "Ada"), stranger(with_echo)
+    assert client.post("/v1/echo", auth=("public", key)).json()["name"] == "exporter"
+    assert client.post("/v1/echo", headers={"X-API-Key": key}).json()["name"] == "exporter"
+    assert client.post("/v1/echo", auth=(key, "public")).status_code == 401
+    for wrong in ("Basic", "Basic !", "Basic /w==", f"Basic {key}"):
+        assert client.post("/v1/echo", headers={"Authorization": wrong}).status_code == 401
+
+
 @pytest.mark.parametrize("said", ["fw_unknown", "", "\u00e9", "x" * 5_000])
 def test_what_is_no_key_is_refused(with_echo: FastAPI, said: str) -> None:
     headers = {"Authorization": f"Bearer {said}".encode()}
@@ -588,12 +606,21 @@ def test_odd_questions_are_answered_in_words(project: Project, app: FastAPI, que
 
 def test_every_page_is_in_the_description(app: FastAPI) -> None:
     described = stranger(app).get("/openapi.json").json()["paths"]
-    assert {path for _, path in ROUTES} == set(described)
+    # What speaks another product's language is described by that product.
+    shown = [
+        route
+        for router in ROUTERS
+        for route in router.routes
+        if isinstance(route, APIRoute) and route.include_in_schema
+    ]
+    assert {route.path_format for route in shown} == set(described)
+    assert not [r for r in ROUTES if r[1] not in {s.path for s in shown} and "/api/" not in r[1]]
     assert stranger(app).get("/docs").status_code == 404
-    for (method, path), asked in ROUTES.items():
-        assert ("security" in described[path][method.lower()]) == (
-            asked is not None or path == "/metrics"
-        )
+    for route in shown:
+        for method in route.methods:
+            operation = described[route.path_format][method.lower()]
+            is_guarded = permission_of(route) is not None or route.path == "/metrics"
+            assert ("security" in operation) == is_guarded
 
 
 # Settings and the audit log
@@ -719,6 +746,40 @@ def test_health_is_whether_the_ledger_can_be_read(project: Project, app: FastAPI
     (broken / ".flywheel").mkdir(parents=True)
     (broken / ".flywheel" / "ledger.sqlite").write_bytes(b"no database at all" * 100)
     assert stranger(create_app(open_project(broken))).get("/healthz").status_code == 503
+
+
+def test_ready_is_whether_requests_may_come(project: Project, app: FastAPI) -> None:
+    assert stranger(app).get("/readyz").json() == {"status": "ok"}
+    app.state.warming = Thread(target=(may_end := Event()).wait)
+    app.state.warming.start()
+    assert waits_for(app) == "it waits for the examples"
+    may_end.set()
+    app.state.warming.join()
+    assert stranger(app).get("/readyz").status_code == 200
+    root = project.stores.artifacts.root
+    root.parent.mkdir(parents=True, exist_ok=True)
+    # A file stands where the folder should: nobody can write below it, root neither.
+    root.write_bytes(b"")
+    assert waits_for(app) == "it waits for the artifacts"
+    root.unlink()
+    with project.stores.ledger.begin() as connection:
+        connection.execute(sa.text("update alembic_version set version_num = 'of tomorrow'"))
+    assert waits_for(app) == "it waits for the ledger's migration"
+    with project.stores.ledger.begin() as connection:
+        connection.execute(sa.text("drop table alembic_version"))
+    assert waits_for(app) == "it waits for the ledger's migration"
+    broken = project.folder / "broken"
+    (broken / ".flywheel").mkdir(parents=True)
+    (broken / ".flywheel" / "ledger.sqlite").write_bytes(b"no database at all" * 100)
+    assert waits_for(create_app(open_project(broken))) == "it waits for the ledger"
+
+
+def waits_for(app: FastAPI) -> str:
+    """What a server that is not ready says; nothing else is in it, and none of it is secret."""
+    response = stranger(app).get("/readyz")
+    assert response.status_code == 503
+    (word,) = response.json().values()
+    return str(word)
 
 
 def test_numbers_are_open_on_loopback_and_need_a_key_elsewhere(project: Project) -> None:

@@ -5,6 +5,7 @@
 Prints one JSON line. Budgets: p99 <= 2 ms after embedding, recall@5 >= .99 against exact search,
 <= 60 ms with the embedding of a short query, one correction published within 2 s. The corrections
 are clustered unit vectors, since a hundred thousand texts would take this machine an hour.
+`node_asks` is the search for an application with a node against that without, in turn: ratios.
 """
 
 import json
@@ -19,11 +20,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from flywheel.models.embedder import Embedder, Vectors, load_embedder
 from flywheel.records import Turn
 from flywheel.retrieval import find_examples, key_vectors, read_current, update_index
-from flywheel.retrieval.index import CorrectionIndex
+from flywheel.retrieval.generation import CorrectionIndex
+from flywheel.retrieval.places import NOWHERE, asked_place
+from flywheel.retrieval.search import Published, Wish, find_alike
+from flywheel.retrieval.tail import Tail
 from flywheel.settings import RetrievalSettings
 from flywheel.store import Stores, open_project
 from flywheel.traces.conversations import InputLevers
@@ -125,6 +130,37 @@ def search(index: CorrectionIndex, queries: Vectors) -> object:
     return find_examples(index, queries, AS_OF, SETTINGS, "s7", "u7")
 
 
+def node_asks(index: CorrectionIndex, queries: Vectors) -> dict[str, object]:
+    """What it costs that a node asks: each query with and without, over 40 nodes of 4 kinds."""
+    kinds, n = ("llm", "tool", "agent", "chain"), len(index)
+    rows = index.rows.drop_columns(["node", "parent"])
+    rows = rows.append_column("node", pa.array([f"{kinds[i % 4]}:n{i % 40}" for i in range(n)]))
+    rows = rows.append_column("parent", pa.array([f"agent:p{i % 7}" for i in range(n)]))
+    published = Published(CorrectionIndex(index.manifest, index.vectors, rows), 1)
+    near = asked_place("llm:n8", "agent:p3")
+
+    def ask(i: int, place: object) -> object:
+        wish = Wish("shop", queries[[i]], 5, session_id="s7", place=place)  # type: ignore[arg-type]
+        return find_alike(published, Tail(), wish, SETTINGS, AS_OF)
+
+    ask(0, near)
+    wall: dict[bool, list[float]] = {True: [], False: []}
+    cpu: dict[bool, list[float]] = {True: [], False: []}
+    for i in range(len(queries)):
+        for is_near in (True, False) if i % 2 else (False, True):
+            started, started_cpu = time.perf_counter(), time.thread_time()
+            ask(i, near if is_near else NOWHERE)
+            wall[is_near].append((time.perf_counter() - started) * 1000)
+            cpu[is_near].append((time.thread_time() - started_cpu) * 1000)
+    with_node, without = float(np.median(cpu[True])), float(np.median(cpu[False]))
+    return {
+        "p50_ratio": round(float(np.median(wall[True]) / np.median(wall[False])), 3),
+        "cpu_p50_ratio": round(with_node / without, 3),
+        "cpu_p50_ms_without": round(without, 3),
+        "n": len(queries),
+    }
+
+
 def recall_at_5(index: CorrectionIndex, vectors: Vectors, queries: Vectors) -> float:
     """The share of the exact five nearest that the index finds, by similarity."""
     shares = []
@@ -188,6 +224,7 @@ def main(n: int) -> dict[str, object]:
             "with_embedding": latencies_ms(
                 [lambda i=i: search(index, embed(real, i)) for i in range(200)]
             ),
+            "node_asks": node_asks(index, queries[:1_000]),
             "machine": machine_facts(),
         }
 
