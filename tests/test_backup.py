@@ -135,6 +135,24 @@ def test_what_is_backed_up_while_others_write_is_whole(project: Project, tmp_pat
     new.stores.ledger.close()
 
 
+def test_what_is_replaced_at_every_look_is_in_the_backup(
+    filled: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def copied_and_replaced(ledger: Ledger, target: Path) -> str:
+        publish(filled.stores, "quality", b"[]")
+        revision = write_ledger_file(ledger, target)
+        publish(filled.stores, "quality", b'{"after": 1}')
+        return revision
+
+    monkeypatch.setattr("flywheel.backup.taking.write_ledger_file", copied_and_replaced)
+    report = back_up(filled, tmp_path / "out")
+    assert report.missing == ()
+    restore_project(tmp_path / "out", tmp_path / "new")
+    new = open_project(tmp_path / "new")
+    assert read_published(new.stores, "quality") == b'{"after": 1}'
+    new.stores.ledger.close()
+
+
 def _spans(project: Project) -> set[str]:
     with project.stores.warehouse.open() as connection:
         return {name for (name,) in connection.raw.execute("select span_id from spans").fetchall()}

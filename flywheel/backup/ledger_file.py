@@ -124,6 +124,18 @@ def named_artifacts(path: Path) -> set[tuple[str, ...]]:
     return found
 
 
+def published_in(path: Path) -> dict[str, str]:
+    """What a ledger's file says is published: an artifact by its name."""
+    with closing(sqlite3.connect(path)) as raw:
+        return dict(raw.execute("select name, artifact from publications"))
+
+
+def republished(path: Path, name: str, artifact: str) -> None:
+    """Make a ledger's file say that this artifact is published under the name."""
+    with closing(sqlite3.connect(path)) as raw, raw:
+        raw.execute("update publications set artifact = ? where name = ?", (artifact, name))
+
+
 def _portable(row: dict[str, object]) -> dict[str, object]:
     """Moments with their zone: SQLite drops it, and Postgres would take its own."""
     return {k: in_utc(v) if isinstance(v, datetime) else v for k, v in row.items()}

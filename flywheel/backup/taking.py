@@ -12,7 +12,12 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flywheel.backup.ledger_file import named_artifacts, write_ledger_file
+from flywheel.backup.ledger_file import (
+    named_artifacts,
+    published_in,
+    republished,
+    write_ledger_file,
+)
 from flywheel.backup.manifest import (
     ARTIFACTS,
     DAGSTER,
@@ -30,6 +35,7 @@ from flywheel.settings import PROJECT_FILE
 from flywheel.store import Project
 from flywheel.store.artifacts import sha256_of, sync_folder
 from flywheel.store.ledger import now
+from flywheel.store.publications import published
 from flywheel.store.tombstones import KEY, TOMBSTONES
 
 # Looks at ledger and artifacts, before what the ledger names and nobody has is called lost.
@@ -136,8 +142,33 @@ class _Taking:
         scratch = self.folder / f".{LEDGER}"
         scratch.unlink(missing_ok=True)
         revision = write_ledger_file(self.project.stores.ledger, scratch)
+        self._copy_published(scratch)
         self._keep(scratch, LEDGER)
         return revision
+
+    def _copy_published(self, scratch: Path) -> None:
+        """Copy what is published, which is taken away as soon as there is a newer one.
+
+        Where the ledger's copy names one that is gone, it is made to name the one after it.
+        """
+        for name, artifact in published_in(scratch).items():
+            wanted = artifact
+            while not self._has_published(name, wanted):
+                newer = published(self.project.stores, name)
+                if newer is None or newer == wanted:
+                    # Not replaced: it was gone before, which is reported.
+                    break
+                wanted = newer
+            else:
+                if wanted != artifact:
+                    republished(scratch, name, wanted)
+
+    def _has_published(self, name: str, artifact: str) -> bool:
+        source = self.project.stores.artifacts.root / name / artifact
+        place = f"{ARTIFACTS}/{name}/{artifact}"
+        if place not in self.entries:
+            self._copy(source, place)
+        return place in self.entries
 
     def _keep(self, scratch: Path, name: str) -> None:
         os.replace(scratch, self.folder / name)
