@@ -65,3 +65,10 @@ def trace(trace_id: str, *turns: str, **fields: object) -> dict[str, object]:
         "started_at": "2026-03-02T10:00:00Z",
         "messages": messages,
     } | fields
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Why a test was run once more, which is not said where it then passes."""
+    for report in terminalreporter.stats.get("rerun", []):
+        terminalreporter.section(f"failed before it was run once more: {report.nodeid}")
+        terminalreporter.write_line(report.longreprtext)
