@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from flywheel.corrections import derive_labels
-from flywheel.errors import NotEnough, NotFound
+from flywheel.errors import BadArtifact, NotEnough, NotFound
 from flywheel.quality import (
     RateEstimate,
     estimate_rates,
@@ -582,3 +582,17 @@ def test_a_report_takes_the_place_of_the_one_before(project: Project) -> None:
     (folder / str(second)).unlink()
     with pytest.raises(NotFound, match="quality artifact"):
         read_published(stores, "quality")
+
+
+def test_a_damaged_report_is_made_again(project: Project) -> None:
+    stores = project.stores
+    judged_day(stores, NAMES[:5])
+    write_quality_report(stores, AT)
+    (path,) = (stores.artifacts.root / "quality").iterdir()
+    path.write_bytes(path.read_bytes()[:-7])
+    with pytest.raises(BadArtifact, match="what made it makes it again"):
+        published_quality(stores)
+    write_quality_report(stores, AT)
+    shown = published_quality(stores)
+    assert shown is not None
+    assert shown.measured_at == AT

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 import sqlalchemy as sa
-from pydantic import TypeAdapter, ValidationError
 
 from flywheel.experiments.experiment import Experiment
 from flywheel.experiments.looks import DECIDED, Contrast, Reading, in_words, read_outcomes
@@ -20,10 +19,8 @@ from flywheel.quality.figures import Figure, Row, with_chart
 from flywheel.records import Interval
 from flywheel.store import Stores
 from flywheel.store.ledger import Ledger, now
-from flywheel.store.publications import publish, read_published
+from flywheel.store.publications import Published
 from flywheel.store.tables import experiment_looks
-
-NAME = "experiments"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +31,13 @@ class PublishedExperiment:
     figure: Figure
 
 
-_ADAPTER = TypeAdapter(list[PublishedExperiment])
+_PUBLISHED = Published("experiments", list[PublishedExperiment])
 
 
 def look_at_experiments(stores: Stores, at: datetime | None = None) -> list[Reading]:
     """Look at every running experiment, keep what was seen, and publish it for the page."""
     at = at or now()
-    before = {one.reading.experiment: one for one in published_experiments(stores)}
+    before = {one.reading.experiment: one for one in _PUBLISHED.before(stores) or []}
     known = {one.figure.key: one.figure for one in before.values() if one.figure.key}
     shown, readings = [], []
     for experiment in list_experiments(stores.ledger):
@@ -52,7 +49,7 @@ def look_at_experiments(stores: Stores, at: datetime | None = None) -> list[Read
         elif experiment.name in before:
             shown.append(before[experiment.name])
     if shown:
-        publish(stores, NAME, _ADAPTER.dump_json(shown))
+        _PUBLISHED.put(stores, shown)
     return readings
 
 
@@ -82,13 +79,7 @@ def conclude(stores: Stores, name: str, actor: str, why: str = "") -> Experiment
 
 def published_experiments(stores: Stores) -> list[PublishedExperiment]:
     """What was last published; nothing where it was by a version that wrote it otherwise."""
-    content = read_published(stores, NAME)
-    if content is None:
-        return []
-    try:
-        return _ADAPTER.validate_json(content)
-    except ValidationError:
-        return []
+    return _PUBLISHED.get(stores) or []
 
 
 def published_reading(stores: Stores, name: str) -> Reading | None:

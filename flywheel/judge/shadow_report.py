@@ -13,14 +13,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
 
 from flywheel.records import Interval
 from flywheel.statistics import wilson
 from flywheel.store import Stores
-from flywheel.store.publications import publish, read_published
+from flywheel.store.publications import Published
 
-NAME = "shadows"
 # Flips that are shown, those first on which the two are furthest apart.
 MOST_FLIPS = 20
 
@@ -68,7 +66,7 @@ class ShadowComparison:
     flips: list[Flip]
 
 
-_ADAPTER = TypeAdapter(list[ShadowComparison])
+_PUBLISHED = Published("shadows", list[ShadowComparison])
 
 
 def compare_shadows(stores: Stores, first: date | None = None) -> list[ShadowComparison]:
@@ -83,9 +81,7 @@ def compare_shadows(stores: Stores, first: date | None = None) -> list[ShadowCom
 
 def publish_shadows(stores: Stores) -> list[ShadowComparison]:
     """Compare, and publish it for a page that opens no warehouse."""
-    found = compare_shadows(stores)
-    publish(stores, NAME, _ADAPTER.dump_json(found))
-    return found
+    return _PUBLISHED.put(stores, compare_shadows(stores))
 
 
 def published_shadows(stores: Stores) -> list[ShadowComparison]:
@@ -93,13 +89,7 @@ def published_shadows(stores: Stores) -> list[ShadowComparison]:
 
     Raises NotFound where the artifact is gone.
     """
-    content = read_published(stores, NAME)
-    if content is None:
-        return []
-    try:
-        return _ADAPTER.validate_json(content)
-    except ValidationError:
-        return []
+    return _PUBLISHED.get(stores) or []
 
 
 def _parts(rows: pa.Table) -> Iterator[pa.Table]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 import pyarrow as pa
-from pydantic import TypeAdapter, ValidationError
 
 from flywheel.quality.answers import shared_answers
 from flywheel.quality.figures import Figure, with_chart
@@ -27,9 +26,7 @@ from flywheel.quality.watched import watched_figures
 from flywheel.records import Interval
 from flywheel.statistics import JudgeCard
 from flywheel.store import Stores
-from flywheel.store.publications import publish, read_published
-
-NAME = "quality"
+from flywheel.store.publications import Published
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +47,7 @@ class PublishedQuality:
     changes: list[JudgeChange] = field(default_factory=list)
 
 
-_ADAPTER = TypeAdapter(PublishedQuality)
+_PUBLISHED = Published("quality", PublishedQuality)
 
 
 def publish_quality(
@@ -64,7 +61,7 @@ def publish_quality(
 
     A chart that shows what it showed before is not drawn again.
     """
-    before = published_quality(stores)
+    before = _PUBLISHED.before(stores)
     known = {figure.key: figure for figure in before.figures if figure.key} if before else {}
     trends = measure_trends(rows, stores.ledger, shared_answers(stores.ledger), at)
     read = (
@@ -87,8 +84,7 @@ def publish_quality(
         ],
         measure_judge_changes(rows),
     )
-    publish(stores, NAME, _ADAPTER.dump_json(made))
-    return made
+    return _PUBLISHED.put(stores, made)
 
 
 def published_quality(stores: Stores) -> PublishedQuality | None:
@@ -96,10 +92,4 @@ def published_quality(stores: Stores) -> PublishedQuality | None:
 
     Raises NotFound where the artifact is gone.
     """
-    content = read_published(stores, NAME)
-    if content is None:
-        return None
-    try:
-        return _ADAPTER.validate_json(content)
-    except ValidationError:
-        return None
+    return _PUBLISHED.get(stores)

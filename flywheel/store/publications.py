@@ -5,9 +5,10 @@ new, whole, and never waits.
 """
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import sqlalchemy as sa
+from pydantic import TypeAdapter, ValidationError
 
 from flywheel.errors import BadArtifact, NotFound
 from flywheel.store.ledger import now
@@ -15,6 +16,8 @@ from flywheel.store.tables import publications
 
 if TYPE_CHECKING:
     from flywheel.store import Stores
+
+T = TypeVar("T")
 
 
 def publish(stores: "Stores", name: str, content: bytes, suffix: str = ".json") -> str:
@@ -62,3 +65,36 @@ def read_published(stores: "Stores", name: str) -> bytes | None:
                 raise NotFound(f"{name} artifact", artifact) from None
             artifact = newer
     return None
+
+
+class Published(Generic[T]):
+    """A value that is published under one name, as JSON."""
+
+    def __init__(self, name: str, kind: type[T]):
+        self.name = name
+        self._adapter: TypeAdapter[T] = TypeAdapter(kind)
+
+    def put(self, stores: "Stores", value: T) -> T:
+        """Publish the value in the place of the one before; the value."""
+        publish(stores, self.name, self._adapter.dump_json(value))
+        return value
+
+    def get(self, stores: "Stores") -> T | None:
+        """What was last published; None where nothing was, or by a version that wrote it otherwise.
+
+        Raises as `read_published`.
+        """
+        content = read_published(stores, self.name)
+        if content is None:
+            return None
+        try:
+            return self._adapter.validate_json(content)
+        except ValidationError:
+            return None
+
+    def before(self, stores: "Stores") -> T | None:
+        """The same for who is about to publish anew: None also where it is damaged or gone."""
+        try:
+            return self.get(stores)
+        except (BadArtifact, NotFound):
+            return None

@@ -8,8 +8,6 @@ from datetime import date, datetime, timedelta
 from itertools import islice
 from typing import cast
 
-from pydantic import TypeAdapter, ValidationError
-
 from flywheel.evolution.call_graph.attribution import fit_attributor
 from flywheel.evolution.call_graph.graph import CallGraph, graph_of
 from flywheel.evolution.call_graph.origin import MOST_MARKED, Origin, OriginTally
@@ -17,9 +15,8 @@ from flywheel.evolution.call_graph.runs import read_runs
 from flywheel.settings.evolving import EvolutionSettings
 from flywheel.store import Stores
 from flywheel.store.ledger import now
-from flywheel.store.publications import publish, read_published
+from flywheel.store.publications import Published
 
-NAME = "call_graph"
 # Applications with a graph of their own: those with the most traces.
 MOST_APPS = 40
 
@@ -41,7 +38,7 @@ class PublishedGraphs:
         return next((g for g in self.graphs if not app or g.app == app), None)
 
 
-_ADAPTER = TypeAdapter(PublishedGraphs)
+_PUBLISHED = Published("call_graph", PublishedGraphs)
 
 
 def make_graphs(stores: Stores, settings: EvolutionSettings) -> PublishedGraphs:
@@ -64,8 +61,7 @@ def make_graphs(stores: Stores, settings: EvolutionSettings) -> PublishedGraphs:
         graphs.append(graph_of(str(app), runs, first, last, attributor, probes))
         origins[str(app)] = begun.surest()
     made = PublishedGraphs(now(), graphs, max(0, len(apps) - MOST_APPS), origins)
-    publish(stores, NAME, _ADAPTER.dump_json(made))
-    return made
+    return _PUBLISHED.put(stores, made)
 
 
 def _probes(stores: Stores, first: date, last: date, app: str) -> dict[str, tuple[float, bool]]:
@@ -82,10 +78,4 @@ def published_graphs(stores: Stores) -> PublishedGraphs | None:
 
     Raises NotFound where the artifact is gone.
     """
-    content = read_published(stores, NAME)
-    if content is None:
-        return None
-    try:
-        return _ADAPTER.validate_json(content)
-    except ValidationError:
-        return None
+    return _PUBLISHED.get(stores)

@@ -10,7 +10,6 @@ from datetime import date, datetime, timedelta
 from functools import partial
 
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
 
 from flywheel.evolution.failures.clusters import (
     MIN_SESSIONS,
@@ -37,10 +36,9 @@ from flywheel.settings import Settings
 from flywheel.statistics import Floats, corrected_rate
 from flywheel.store import Stores
 from flywheel.store.ledger import now
-from flywheel.store.publications import publish, read_published
+from flywheel.store.publications import Published
 from flywheel.traces.importing import days_with_traces
 
-NAME = "failures"
 _EXAMPLES = 5
 
 
@@ -100,7 +98,7 @@ class Modes:
     why: str = field(default="")
 
 
-_ADAPTER = TypeAdapter(Modes)
+_PUBLISHED = Published("failures", Modes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +132,7 @@ def find_modes(
     at = at or now()
     days = days_with_traces(stores)
     if not days:
-        return _published(stores, Modes(at, embedder.version, why="There is no trace yet."))
+        return _PUBLISHED.put(stores, Modes(at, embedder.version, why="There is no trace yet."))
     how, last = settings.evolution, days[-1]
     first = last - timedelta(days=how.mode_days - 1)
     flagged, n_flagged = read_flagged(stores, first, last, how.mode_traces)
@@ -153,7 +151,7 @@ def find_modes(
     counts = n_flagged, len(flagged), n_alone
     why = "" if modes else _why_none(n_flagged)
     made = Modes(at, embedder.version, first, last, *counts, tuple(modes), why)
-    return _published(stores, made)
+    return _PUBLISHED.put(stores, made)
 
 
 def published_modes(stores: Stores) -> Modes | None:
@@ -161,18 +159,7 @@ def published_modes(stores: Stores) -> Modes | None:
 
     Raises NotFound where the artifact is gone.
     """
-    content = read_published(stores, NAME)
-    if content is None:
-        return None
-    try:
-        return _ADAPTER.validate_json(content)
-    except ValidationError:
-        return None
-
-
-def _published(stores: Stores, modes: Modes) -> Modes:
-    publish(stores, NAME, _ADAPTER.dump_json(modes))
-    return modes
+    return _PUBLISHED.get(stores)
 
 
 def _found(look: _Look, group: Group, settings: Settings, writer: Writer | None) -> Found:

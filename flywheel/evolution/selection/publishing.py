@@ -7,14 +7,10 @@ set is enough says which metric is missing.
 from dataclasses import dataclass
 from datetime import datetime
 
-from pydantic import TypeAdapter, ValidationError
-
 from flywheel.evolution.selection.selecting import Selection
 from flywheel.store import Stores
 from flywheel.store.ledger import now
-from flywheel.store.publications import publish, read_published
-
-NAME = "selection"
+from flywheel.store.publications import Published
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +22,12 @@ class PublishedSelection:
     selection: Selection
 
 
-_ADAPTER = TypeAdapter(PublishedSelection)
+_PUBLISHED = Published("selection", PublishedSelection)
 
 
 def publish_selection(stores: Stores, selection: Selection, app: str | None) -> None:
     """Show this selection in the place of the one before."""
-    made = PublishedSelection(now(), app or "", selection)
-    publish(stores, NAME, _ADAPTER.dump_json(made))
+    _PUBLISHED.put(stores, PublishedSelection(now(), app or "", selection))
 
 
 def published_selection(stores: Stores) -> PublishedSelection | None:
@@ -40,10 +35,4 @@ def published_selection(stores: Stores) -> PublishedSelection | None:
 
     Raises NotFound where the artifact is gone.
     """
-    content = read_published(stores, NAME)
-    if content is None:
-        return None
-    try:
-        return _ADAPTER.validate_json(content)
-    except ValidationError:
-        return None
+    return _PUBLISHED.get(stores)
