@@ -429,6 +429,7 @@ def test_a_cookie_of_another_server_or_of_long_ago_is_no_session(project: Projec
 
 def shell(project: Project, *words: str) -> None:
     """Run `flywheel users` for the project."""
+    project.data_dir.mkdir(parents=True, exist_ok=True)
     main(["--project", str(project.folder), "users", *words])
 
 

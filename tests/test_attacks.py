@@ -281,6 +281,7 @@ def test_the_command_reports_flips_by_family(
         for row in LABELLED
     ]
     path = write_lines(tmp_path / "labels.jsonl", rows)
+    (tmp_path / "flywheel.toml").touch()
     few = ["--judge", "lexical", "--limit", "6", "--per-family", "1"]
     command = ["--project", str(tmp_path), "judge", "attack", "--labels", str(path), *few]
     main([*command, "--json"])

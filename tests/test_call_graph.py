@@ -244,6 +244,7 @@ def test_verdicts_place_an_error_at_the_answer_before_it(project: Project) -> No
 
 
 def test_graph_says_which_applications_there_are(project: Project) -> None:
+    project.data_dir.mkdir(parents=True)
     command = ["--project", str(project.folder), "evolution", "graph", "--app", "shpo"]
     said = CliRunner().invoke(cli, command)
     assert said.exception is not None

@@ -472,6 +472,7 @@ def test_the_commands_start_make_and_count(
         main(["--project", str(tmp_path), "evolution", "cases", *words])
         return capsys.readouterr().out
 
+    (tmp_path / "flywheel.toml").touch()
     assert run("new", "records").strip().endswith("cases/records.toml")
     made = json.loads(run("make", "records", "--no-model", "--json"))
     assert (made["covered_before"], made["proposals"]) == (0, [1])

@@ -16,6 +16,7 @@ def run(
     project: Project, capsys: pytest.CaptureFixture[str], *words: str, code: int = 0
 ) -> tuple[str, str]:
     """What `flywheel evolution ...` prints and says, and that it ends with `code`."""
+    project.data_dir.mkdir(parents=True, exist_ok=True)
     arguments = ["--project", str(project.folder), "evolution", *words]
     if code:
         with pytest.raises(SystemExit) as stop:

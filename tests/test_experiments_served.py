@@ -213,6 +213,7 @@ def test_sessions_that_were_served_end_in_a_conclusion_on_the_page(
     project: Project,
 ) -> None:
     """Applications ask and send traces; the loop looks; a person stops it on the page."""
+    project.data_dir.mkdir(parents=True)
     begun = flywheel(
         project,
         *("experiments", "start", "tone", "--kind", "prompt", "--app", "shop", "--json"),

@@ -567,6 +567,7 @@ def test_the_command_refuses_to_replace_and_to_mix_rows_with_a_report(
     export = ["--project", str(project.folder), "review", "export", "--format", "jsonl", "--out"]
     out = tmp_path / "out.jsonl"
     out.touch()
+    project.data_dir.mkdir(parents=True)
     for arguments, code in (([str(out)], 1), (["-", "--json"], 2)):
         with pytest.raises(SystemExit) as stop:
             main([*export, *arguments])

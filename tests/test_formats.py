@@ -348,6 +348,7 @@ def test_the_command_writes_rows_as_they_were_chosen(
     (tmp_path / "ragged.jsonl").write_text('{"a": 1}\n{"b": 1}\n')
     (tmp_path / "formats").mkdir()
     (tmp_path / "formats" / "rows.toml").write_text('format = "csv"\n')
+    (tmp_path / "flywheel.toml").touch()
     write = ["--project", str(tmp_path), "evolution", "formats", "write"]
     main([*write, str(tmp_path / "rows.json")])
     assert capsys.readouterr().out == "a,b\n1,x\n2,\n"

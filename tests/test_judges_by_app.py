@@ -345,6 +345,7 @@ def test_a_file_is_judged_by_each_applications_judge(project: Project, fitted: J
 
 
 def test_a_shadow_is_told_of_on_the_command_line(project: Project, fitted: Judge) -> None:
+    project.data_dir.mkdir(parents=True, exist_ok=True)
     assert json.loads(run(project, "judge", "shadow", "--json")) == []
     mixed_day(project)
     champion(project, "judge", turned(fitted, -30.0))

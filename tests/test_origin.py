@@ -102,6 +102,7 @@ def test_the_command_and_the_page_name_the_step(project: Project) -> None:
 
 
 def test_an_unknown_trace_is_not_found(project: Project) -> None:
+    project.data_dir.mkdir(parents=True)
     said = CliRunner().invoke(cli, ["--project", str(project.folder), "evolution", "origin", "no"])
     assert said.exit_code == 1
     assert "trace" in str(said.exception)

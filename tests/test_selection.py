@@ -236,6 +236,7 @@ def test_the_command_selects_by_the_labels_of_a_project(
 def test_too_few_labels_are_one_sentence(
     project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    project.data_dir.mkdir(parents=True)
     with pytest.raises(SystemExit) as stop:
         main(["--project", str(project.folder), "evolution", "select"])
     assert stop.value.code == 1

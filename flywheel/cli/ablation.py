@@ -8,7 +8,7 @@ import click
 from flywheel.cli.output import as_json, emit_rows, progress_bar, words
 from flywheel.errors import BadInput
 from flywheel.records import Interval, LabelledConversation
-from flywheel.store import open_project
+from flywheel.store import find_project
 from flywheel.traces.conversations import InputLevers
 
 _FILE = click.Path(path_type=Path)
@@ -37,7 +37,7 @@ def ablate(
     from flywheel.retrieval.ablation import ablate as each_arm
     from flywheel.traces.labelled import read_conversations
 
-    project = open_project(folder)
+    project = find_project(folder)
     judge = generative_of(project, name)
     if judge is None:
         raise BadInput("there is no generative judge; name one of [judges.NAME] with --judge")

@@ -8,7 +8,7 @@ import click
 from flywheel.cli.judge import ADAPTER, JUDGE, judging_of, read_file
 from flywheel.cli.output import as_json, emit, emit_rows, progress_bar, words
 from flywheel.records import Conversation
-from flywheel.store import open_project
+from flywheel.store import find_project
 
 
 @click.command()
@@ -39,7 +39,7 @@ def attack(
     from flywheel.judge.attacks import attack_judge, read_attacks
     from flywheel.judge.evaluation import uniform_subset
 
-    project = open_project(folder)
+    project = find_project(folder)
     judging = judging_of(project, name, adapter)
     chosen = [row.conversation for row in uniform_subset(read_file(project, path).labelled, limit)]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from flywheel.cli.output import as_json, emit, progress_bar, words
-from flywheel.store import open_project
+from flywheel.store import find_project
 
 
 @click.command()
@@ -31,7 +31,7 @@ def backup(folder: Path, out: Path, without_warehouse: bool, link: bool, as_json
     """
     from flywheel.backup import back_up
 
-    project = open_project(folder)
+    project = find_project(folder)
     with progress_bar("artifacts") as bar:
         report = back_up(project, out, not without_warehouse, link, bar)
     emit(report, as_json)

@@ -11,7 +11,7 @@ import click
 from flywheel.cli.output import as_json, emit, emit_rows, progress_bar, words
 from flywheel.errors import BadInput
 from flywheel.records import Interval, LabelledConversation
-from flywheel.store import Project, open_project
+from flywheel.store import Project, find_project
 
 if TYPE_CHECKING:
     from flywheel.judge.cascading import TierAtWork
@@ -54,7 +54,7 @@ def cascade(
     from flywheel.judge.cascading import cascade_report
     from flywheel.judge.evaluation import uniform_subset
 
-    project = open_project(folder)
+    project = find_project(folder)
     target, of = _read_by(project, target)
     judge = reader_of(project, adapter, target)
     labelled = uniform_subset(_read(_labelled(path, judge.levers), of), limit)
@@ -112,7 +112,7 @@ def calibrate(
     from flywheel.judge.certifying import Goal
     from flywheel.judge.evaluation import uniform_subset
 
-    project = open_project(folder)
+    project = find_project(folder)
     target, of = _read_by(project, target)
     judge = reader_of(project, adapter, target)
     # As a day is read: by what the judge before it is given.

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar
 import click
 
 from flywheel.cli.output import as_json, emit, emit_rows
-from flywheel.store import open_project
+from flywheel.store import find_project
 
 Decided = TypeVar("Decided", bound=Callable[..., Any])
 
@@ -38,7 +38,7 @@ def list_(
     """What is proposed, those that wait first, with what was measured of it."""
     from flywheel.evolution.proposals import list_proposals
 
-    found = list_proposals(open_project(folder).stores.ledger, status)
+    found = list_proposals(find_project(folder).stores.ledger, status)
     columns = ("proposal", "status", "change", "kind", "subject", "evidence")
     rows = [
         (
@@ -66,7 +66,7 @@ def approve(folder: Path, number: int, why: str, text_file: Path | None, as_json
     from flywheel.evolution.keepers import keeper_of
     from flywheel.evolution.kept_files import read_kept
 
-    project = open_project(folder)
+    project = find_project(folder)
     done = proposals.approve(
         project=project,
         keeper=keeper_of(proposals.find_proposal(project.stores.ledger, number).draft.kind),
@@ -86,7 +86,7 @@ def reject(folder: Path, number: int, why: str, as_json: bool) -> None:
     """Turn a proposal down; the same change is not proposed again."""
     from flywheel.evolution import proposals
 
-    ledger = open_project(folder).stores.ledger
+    ledger = find_project(folder).stores.ledger
     done = proposals.reject(ledger, number, getpass.getuser(), why)
     emit({"proposal": number, "status": done.status, "subject": done.draft.subject}, as_json)
 
@@ -100,7 +100,7 @@ def undo(folder: Path, number: int, why: str, as_json: bool) -> None:
     from flywheel.evolution import proposals
     from flywheel.evolution.keepers import keeper_of
 
-    project = open_project(folder)
+    project = find_project(folder)
     done = proposals.undo(
         project=project,
         keeper=keeper_of(proposals.find_proposal(project.stores.ledger, number).draft.kind),

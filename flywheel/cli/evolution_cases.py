@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from flywheel.cli.output import as_json, emit, emit_rows, words
-from flywheel.store import open_project
+from flywheel.store import find_project
 
 
 @click.group(invoke_without_command=True)
@@ -18,7 +18,7 @@ def cases(context: click.Context, as_json: bool) -> None:
         return
     from flywheel.evolution.cases.proposing import all_plans, kept_coverage
 
-    project = open_project(context.obj)
+    project = find_project(context.obj)
     found = [kept_coverage(project, name) for name in all_plans(project)]
     rows = [
         (one.name, one.cases, one.pairs.covered, one.pairs.of, _pair(one.pairs.missing))
@@ -39,7 +39,7 @@ def new(folder: Path, name: str) -> None:
     from flywheel.evolution.cases.keeping import case_path
     from flywheel.evolution.kept_files import read_kept, write_kept
 
-    path = case_path(open_project(folder), f"{name}.toml")
+    path = case_path(find_project(folder), f"{name}.toml")
     if read_kept(path) is not None:
         raise Refused(f"{path.name} is there; edit it, or choose another name")
     write_kept(path, START)
@@ -60,7 +60,7 @@ def make(folder: Path, name: str, no_model: bool, seed: int, dry_run: bool, as_j
     from flywheel.evolution.cases.proposing import propose_cases
     from flywheel.models.writer import writer_of
 
-    project = open_project(folder)
+    project = find_project(folder)
     plan_named(folder_of(project.folder), name)
     if not no_model and not project.settings.evolution.model:
         raise BadSetting(
@@ -94,7 +94,7 @@ def regressions(folder: Path, dry_run: bool, as_json: bool) -> None:
     """Propose a case for each answer that people corrected, outside the holdout."""
     from flywheel.evolution.cases.proposing import propose_regressions
 
-    found, proposed = propose_regressions(open_project(folder), dry_run)
+    found, proposed = propose_regressions(find_project(folder), dry_run)
     report = {
         "corrections": found.corrections,
         "cases": len(found.cases),
@@ -113,7 +113,7 @@ def export(folder: Path, out: Path, force: bool, as_json: bool) -> None:
     """Write every kept case whole; a regression case with the words of its trace."""
     from flywheel.evolution.cases.exporting import export_cases
 
-    emit(export_cases(open_project(folder), out, getpass.getuser(), force), as_json)
+    emit(export_cases(find_project(folder), out, getpass.getuser(), force), as_json)
 
 
 def _pair(missing: tuple[tuple[tuple[str, str], tuple[str, str]], ...]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from flywheel.cli.output import as_json, emit, emit_rows, words
-from flywheel.store import open_project
+from flywheel.store import find_project
 
 
 @click.command()
@@ -25,7 +25,7 @@ def modes(folder: Path, named: tuple[int, str] | None, as_json: bool) -> None:
     from flywheel.evolution.failures.looking import look_for_modes
     from flywheel.evolution.failures.remembered import rename
 
-    project = open_project(folder)
+    project = find_project(folder)
     if named:
         emit(rename(project.stores.ledger, *named, getpass.getuser()), as_json)
         return
@@ -63,7 +63,7 @@ def digest(folder: Path, week: datetime | None, out: Path | None, as_json: bool)
     from flywheel.evolution.failures.digest import last_decided_week
     from flywheel.evolution.failures.looking import tell_the_week
 
-    project = open_project(folder)
+    project = find_project(folder)
     made = tell_the_week(project, week.date() if week else None)
     if not made.n_decisions and (last := last_decided_week(project.stores.ledger)):
         words.print(f"nobody decided in that week; the last decisions are of --week {last}")

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from flywheel.cli.output import as_json, emit, emit_rows, progress_bar, words
-from flywheel.store import open_project
+from flywheel.store import find_project
 
 
 @click.group()
@@ -44,7 +44,7 @@ def rows(
     from flywheel.evolution.formats.tokens import counter_of
     from flywheel.models.writer import endpoint_of
 
-    project = open_project(folder)
+    project = find_project(folder)
     asked = endpoint_of(project.settings, project.stores.ledger, model)
     tokenizer = project.settings.evolution.tokenizer
     tokens_of = counter_of(tokenizer) if tokenizer else None
@@ -64,7 +64,7 @@ def judge(folder: Path, longest: int, dry_run: bool, as_json: bool) -> None:
     """Let the generative judge read labelled traces with and without tools, whole and cut."""
     from flywheel.evolution.formats.judged_text import propose_judged_text
 
-    project = open_project(folder)
+    project = find_project(folder)
     with progress_bar("verdicts") as bar:
         found = propose_judged_text(project, longest, is_dry=dry_run, progress=bar)
     _report(found, as_json)
@@ -81,7 +81,7 @@ def write(folder: Path, file: Path, name: str) -> None:
     from flywheel.evolution.formats.writing import FORMATS, why_not, write_rows
 
     found = read_rows(file)
-    chosen = name or row_format(open_project(folder))
+    chosen = name or row_format(find_project(folder))
     if not name and (why := why_not(FORMATS[chosen], found)):
         words.print(f"written as {DEFAULT}, not {chosen}: {why}", markup=False)
         chosen = DEFAULT

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from flywheel.cli.output import as_json, emit, emit_rows, progress_bar, words
-from flywheel.store import open_project
+from flywheel.store import find_project
 
 
 @click.command()
@@ -30,7 +30,7 @@ def functions(
     """Improve the functions of an agent on tasks with answers, and propose what is better."""
     from flywheel.evolution.functions.learning import learn_functions, write_log
 
-    project = open_project(folder)
+    project = find_project(folder)
     with progress_bar("steps") as bar:
         learnt = learn_functions(project, tasks_file, propose_them=not dry_run, told=bar)
     if log_file:

@@ -7,7 +7,7 @@ import click
 
 from flywheel.cli.output import as_json, emit, emit_rows, words
 from flywheel.errors import NotEnough, NotFound
-from flywheel.store import open_project
+from flywheel.store import find_project
 
 COLUMNS = ("node", "calls", "traces", "failure", "low", "high", "dependents", "risk")
 
@@ -20,7 +20,7 @@ def graph(folder: Path, app: str, as_json: bool) -> None:
     """Count the calls of the last days, and publish the graph; nodes by risk, riskiest first."""
     from flywheel.evolution.call_graph.publishing import make_graphs
 
-    project = open_project(folder)
+    project = find_project(folder)
     made = make_graphs(project.stores, project.settings.evolution)
     found = made.of(app)
     if found is None and not app:
@@ -59,7 +59,7 @@ def probe(folder: Path, day: datetime | None, as_json: bool) -> None:
     from flywheel.evolution.call_graph.probing import probe_day
     from flywheel.traces.importing import days_with_traces
 
-    project = open_project(folder)
+    project = find_project(folder)
     days = days_with_traces(project.stores)
     if not days:
         raise NotEnough("days with traces", 0, 1)

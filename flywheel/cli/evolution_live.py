@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from flywheel.cli.output import as_json, emit, emit_rows
-from flywheel.store import open_project
+from flywheel.store import find_project
 
 
 @click.command("live")
@@ -22,7 +22,7 @@ def live_functions(folder: Path, show_all: bool, as_json: bool) -> None:
             *(one.record.name, one.version[:12], "live" if one.is_live else ""),
             *(one.made_at, len(one.record.tests), one.record.description),
         )
-        for one in list_functions(open_project(folder).stores.ledger)
+        for one in list_functions(find_project(folder).stores.ledger)
         if one.is_live or show_all
     ]
     columns = ("function", "version", "live", "kept", "tests", "description")
@@ -43,7 +43,7 @@ def export_functions(folder: Path, form: str) -> None:
     from flywheel.evolution.functions.export import as_module, as_tools
     from flywheel.evolution.functions.store import live_records
 
-    live = live_records(open_project(folder).stores.ledger).values()
+    live = live_records(find_project(folder).stores.ledger).values()
     click.echo(as_tools(live) if form == "openai" else as_module(live), nl=False)
 
 
@@ -57,5 +57,5 @@ def set_live(folder: Path, name: str, version: str, why: str, as_json: bool) -> 
     """Go back to a version of a function that was kept, by the beginning of its hash."""
     from flywheel.evolution.functions.store import roll_back
 
-    found = roll_back(open_project(folder).stores.ledger, name, version, getpass.getuser(), why)
+    found = roll_back(find_project(folder).stores.ledger, name, version, getpass.getuser(), why)
     emit({"function": name, "version": found.version, "live": True}, as_json)

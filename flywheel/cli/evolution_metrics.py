@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from flywheel.cli.output import as_json, emit, words
-from flywheel.store import open_project
+from flywheel.store import find_project
 
 
 @click.command("metrics")
@@ -17,7 +17,7 @@ def metrics(folder: Path, dry_run: bool, as_json: bool) -> None:
     from flywheel.evolution.metric_set.proposing import propose_metrics
     from flywheel.models.writer import writer_of
 
-    project = open_project(folder)
+    project = find_project(folder)
     writer = writer_of(project.settings, project.stores.ledger)
     report = propose_metrics(project, writer, is_dry=dry_run)
     emit(report, as_json)
@@ -36,6 +36,6 @@ def rescore(folder: Path, number: int, as_json: bool) -> None:
     from flywheel.evolution.metric_set.rescoring import rescore_history
     from flywheel.evolution.proposals import find_proposal
 
-    project = open_project(folder)
+    project = find_project(folder)
     found = find_proposal(project.stores.ledger, number)
     emit(rescore_history(project, found), as_json)

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from flywheel.cli.output import as_json, emit, emit_rows, words
-from flywheel.store import open_project
+from flywheel.store import find_project
 
 
 @click.command()
@@ -16,7 +16,7 @@ def origin(folder: Path, trace_id: str, as_json: bool) -> None:
     """The steps of one trace at which its error may start, the likeliest first."""
     from flywheel.evolution.call_graph.origin import find_origin
 
-    project = open_project(folder)
+    project = find_project(folder)
     found = find_origin(project.stores, project.settings.evolution, trace_id)
     if as_json:
         emit(found, as_json)

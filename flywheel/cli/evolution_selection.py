@@ -7,7 +7,7 @@ import click
 
 from flywheel.cli.output import as_json, emit, emit_rows, words
 from flywheel.errors import NotFound
-from flywheel.store import Project, open_project
+from flywheel.store import Project, find_project
 
 # Days; of all traces.
 _EVER = 100_000
@@ -36,7 +36,7 @@ def select(
     from flywheel.evolution.selection.publishing import publish_selection
     from flywheel.evolution.selection.selecting import select_for
 
-    project = open_project(folder)
+    project = find_project(folder)
     _is_known(project, app)
     found = select_for(project, app, coverage, false_failures)
     publish_selection(project.stores, found, app)
@@ -77,7 +77,7 @@ def next_(folder: Path, app: str | None, items: int, is_queued: bool, as_json: b
     """What to grade next so that the metrics are known soonest: the worst and the best by turns."""
     from flywheel.evolution.selection.grading import grade_next, queue_next
 
-    project = open_project(folder)
+    project = find_project(folder)
     _is_known(project, app)
     found = grade_next(project, items, app)
     if is_queued:

@@ -13,7 +13,7 @@ import click
 from flywheel.cli.output import as_json, emit, emit_rows, words
 from flywheel.records import Interval
 from flywheel.safety import marked
-from flywheel.store import open_project
+from flywheel.store import find_project
 
 if TYPE_CHECKING:
     from flywheel.evolution.proposals import Proposal
@@ -30,7 +30,7 @@ def show(folder: Path, number: int, as_json: bool) -> None:
     """A proposal: its change, its evidence, and what became of it; whole with --json."""
     from flywheel.evolution.proposals import find_proposal
 
-    found = find_proposal(open_project(folder).stores.ledger, number)
+    found = find_proposal(find_project(folder).stores.ledger, number)
     if as_json:
         emit(found, as_json)
         return

@@ -10,7 +10,7 @@ import click
 
 from flywheel.cli.output import as_json, emit, emit_rows
 from flywheel.errors import BadInput
-from flywheel.store import open_project
+from flywheel.store import find_project
 
 if TYPE_CHECKING:
     from flywheel.experiments.experiment import Value
@@ -77,7 +77,7 @@ def start(
         raise BadInput(f"{len(shares)} shares for {len(arms)} arms; give one each, or none")
     parts = [_arm(arm, is_json=kind in ("prompt", "few-shots")) for arm in arms]
     made = start_experiment(
-        open_project(folder).stores.ledger,
+        find_project(folder).stores.ledger,
         name,
         kind,
         [
@@ -101,7 +101,7 @@ def list_(folder: Path, as_json: bool) -> None:
     from flywheel.experiments.publishing import published_experiments
     from flywheel.experiments.running import list_experiments
 
-    stores = open_project(folder).stores
+    stores = find_project(folder).stores
     said = {one.reading.experiment: one.reading for one in published_experiments(stores)}
     rows = [
         (
@@ -122,7 +122,7 @@ def show(folder: Path, name: str, as_json: bool) -> None:
     from flywheel.experiments.publishing import look_at_experiments, published_reading
     from flywheel.experiments.running import get_experiment
 
-    stores = open_project(folder).stores
+    stores = find_project(folder).stores
     experiment = get_experiment(stores.ledger, name)
     if experiment.is_running:
         look_at_experiments(stores)
@@ -153,7 +153,7 @@ def stop(folder: Path, name: str, why: str, as_json: bool) -> None:
     """End NAME with what its last look said; every session has the first arm from now on."""
     from flywheel.experiments.publishing import conclude
 
-    emit(conclude(open_project(folder).stores, name, getpass.getuser(), why), as_json)
+    emit(conclude(find_project(folder).stores, name, getpass.getuser(), why), as_json)
 
 
 def _arm(said: str, is_json: bool) -> "tuple[str, Value]":

@@ -6,7 +6,7 @@ import click
 
 from flywheel.cli.output import as_json, emit, words
 from flywheel.errors import BadInput
-from flywheel.store import open_project
+from flywheel.store import find_project
 
 
 @click.command()
@@ -23,7 +23,7 @@ def forget(folder: Path, user: str | None, app: str | None, again: bool, as_json
     """
     from flywheel.forgetting import forget_user, reapply
 
-    project = open_project(folder)
+    project = find_project(folder)
     if (user is None) == (not again):
         raise BadInput("name one of --user, whom to forget, and --again, everybody once more")
     receipt = reapply(project, force=True) if user is None else forget_user(project, user, app)
@@ -52,7 +52,7 @@ def expire(folder: Path, as_json: bool) -> None:
     """
     from flywheel.forgetting import expire as expire_traces
 
-    receipt = expire_traces(open_project(folder))
+    receipt = expire_traces(find_project(folder))
     if receipt is None:
         words.print("nothing is too old")
     emit(receipt or {}, as_json)

@@ -10,7 +10,7 @@ import click
 from flywheel.cli.output import as_json, emit, plain, progress_bar, words
 from flywheel.errors import BadInput, NotFound
 from flywheel.records import TIERS, Conversation, Tier
-from flywheel.store import Project, open_project
+from flywheel.store import Project, find_project
 
 if TYPE_CHECKING:
     from flywheel.judge.prompted import PromptedJudge
@@ -47,7 +47,7 @@ def score(folder: Path, path: Path, name: str | None, adapter: Path | None) -> N
 
     What a generative judge was asked is kept, and not asked again; nothing else is stored.
     """
-    project = open_project(folder)
+    project = find_project(folder)
     judging = judging_of(project, name, adapter)
     rows = read_file(project, path).conversations
     with progress_bar("judge") as bar:
@@ -93,7 +93,7 @@ def evaluate(
         uniform_subset,
     )
 
-    project = open_project(folder)
+    project = find_project(folder)
     generative = _generative(project, name)
     if calibrate and not generative:
         raise BadInput("a tier carries its calibration; --calibrate is for [judges.NAME]")
@@ -128,7 +128,7 @@ def shadow(folder: Path, target: str | None, days: int | None, as_json: bool) ->
 
     from flywheel.judge.shadow_report import compare_shadows
 
-    project = open_project(folder)
+    project = find_project(folder)
     found = compare_shadows(project.stores)
     if days and found:
         last = max(each.last_day for each in found)

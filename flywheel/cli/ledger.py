@@ -30,10 +30,10 @@ def ledger() -> None:
 @click.pass_obj
 def migrate(folder: Path, to: str | None, as_json: bool) -> None:
     """Move the ledger from its SQLite file to Postgres, whole or not at all."""
-    from flywheel.store import ledger_in_file, open_project
+    from flywheel.store import find_project, ledger_in_file
     from flywheel.store.moving import move_ledger
 
-    project = open_project(folder)
+    project = find_project(folder)
     source, target = ledger_in_file(project), to or project.stores.ledger.url
     if source.url == target:
         raise BadInput("name the database with --to, or in FLYWHEEL_LEDGER__URL")

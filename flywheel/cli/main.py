@@ -42,7 +42,7 @@ from flywheel.cli.output import as_json, emit, emit_rows, progress_bar, words
 from flywheel.cli.panel import panel
 from flywheel.errors import BadInput, FlywheelError
 from flywheel.settings import PROJECT_FILE
-from flywheel.store import Project, open_project
+from flywheel.store import Project, find_project, open_project
 
 STARTER = """# Settings of this project; `flywheel doctor` says what is in force.
 # Every table and key is optional; a misspelt one is refused.
@@ -118,7 +118,7 @@ def loop(folder: Path, day: datetime | None, all_days: bool, as_json: bool) -> N
 
     if (day is None) == (not all_days):
         raise click.UsageError("give either --day YYYY-MM-DD or --all")
-    project = open_project(folder)
+    project = find_project(folder)
     with progress_bar("days") as bar:
         report = run_loop(project, [day.date()] if day else None, bar, bar.part)
     emit(report, as_json)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from flywheel.cli.output import as_json, emit, emit_rows
-from flywheel.store import open_project
+from flywheel.store import find_project
 
 if TYPE_CHECKING:
     from flywheel.records import Interval
@@ -21,7 +21,7 @@ def of_metrics(folder: Path, as_json: bool) -> None:
     from flywheel.metrics import load_metrics
     from flywheel.quality.code_metrics import metric_agreement
 
-    project = open_project(folder)
+    project = find_project(folder)
     today = datetime.now(UTC).date()
     found = metric_agreement(project.stores, load_metrics(project.metrics_dir), today)
     if as_json:
@@ -61,7 +61,7 @@ def of_steps(
     """The share of traces without an error up to each answer."""
     from flywheel.quality.steps import step_curves
 
-    curves = step_curves(open_project(folder).stores, source, app)
+    curves = step_curves(find_project(folder).stores, source, app)
     if as_json:
         emit(curves, as_json)
         return

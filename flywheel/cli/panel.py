@@ -7,7 +7,7 @@ import click
 
 from flywheel.cli.output import as_json, emit, plain, progress_bar
 from flywheel.errors import BadSetting, NotEnough
-from flywheel.store import open_project
+from flywheel.store import find_project
 
 
 @click.command()
@@ -30,7 +30,7 @@ def panel(folder: Path, day: datetime | None, limit: int | None, as_json: bool) 
     from flywheel.loop import label_by_panel
     from flywheel.traces.importing import days_with_traces
 
-    project = open_project(folder)
+    project = find_project(folder)
     days = [day.date()] if day else days_with_traces(project.stores)[-1:]
     if not days:
         raise NotEnough("days with traces", 0, 1)

@@ -10,7 +10,7 @@ import click
 
 from flywheel.cli.output import as_json, emit, emit_rows, words
 from flywheel.records import JUDGE_TARGET
-from flywheel.store import open_project
+from flywheel.store import find_project
 from flywheel.store.ledger import Ledger
 
 _of_target = click.option(
@@ -61,7 +61,7 @@ def show(folder: Path, version: str, target: str, as_json: bool) -> None:
     from flywheel.in_use import prompt_of
     from flywheel.registry import card_of
 
-    project = open_project(folder)
+    project = find_project(folder)
     card = card_of(project.stores, target, version, prompt_of(project))
     if as_json:
         emit(card, as_json)
@@ -194,7 +194,7 @@ def card(folder: Path, version: str, target: str, as_json: bool) -> None:
     """The evaluation card of VERSION, the champion unless named, as Markdown or JSON; kept too."""
     from flywheel.registry import card_json, card_markdown, card_of, keep_card
 
-    stores = open_project(folder).stores
+    stores = find_project(folder).stores
     made = card_of(stores, target, version)
     keep_card(stores, target, made.version)
     click.echo(card_json(made) if as_json else card_markdown(made), nl=False)
@@ -227,7 +227,7 @@ def export(
     """Write a version's files, the champion's unless named, and its card to a new folder."""
     from flywheel.registry import export_version
 
-    made = export_version(open_project(folder).stores, target, version, out, form, base)
+    made = export_version(find_project(folder).stores, target, version, out, form, base)
     if as_json:
         emit(made, as_json)
         return
@@ -237,7 +237,7 @@ def export(
 
 
 def _ledger(folder: Path) -> Ledger:
-    return open_project(folder).stores.ledger
+    return find_project(folder).stores.ledger
 
 
 def _moved(folder: Path, as_json: bool, move: Callable[[Ledger, str], object]) -> None:

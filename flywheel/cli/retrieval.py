@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from flywheel.cli.output import as_json, emit, emit_rows, words
-from flywheel.store import open_project
+from flywheel.store import find_project
 
 if TYPE_CHECKING:
     from flywheel.retrieval.switches import Scope
@@ -27,7 +27,7 @@ def update(folder: Path, as_json: bool) -> None:
     from flywheel.in_use import embedder_of, levers_of
     from flywheel.retrieval import update_indexes
 
-    project = open_project(folder)
+    project = find_project(folder)
     emit(update_indexes(project.stores, embedder_of(project), levers_of(project)), as_json)
 
 
@@ -56,7 +56,7 @@ def ask(
     from flywheel.retrieval.serving import Asked, ExampleService
     from flywheel.traces.conversations import InputLevers
 
-    project = open_project(folder)
+    project = find_project(folder)
     judge, compute = project.settings.judge, project.settings.compute
     levers = InputLevers(strip_markers=tuple(judge.strip_markers))
     embedder = light_embedder(load_embedder(judge.embedder, compute.threads))
@@ -96,7 +96,7 @@ def off(folder: Path, correction: str | None, app: str | None, is_all: bool, why
     from flywheel.retrieval.switches import switch_off
 
     scope, subject = _meant(correction, app, is_all)
-    is_new = switch_off(open_project(folder).stores.ledger, scope, subject, getpass.getuser(), why)
+    is_new = switch_off(find_project(folder).stores.ledger, scope, subject, getpass.getuser(), why)
     words.print("switched off" if is_new else "it was off already")
 
 
@@ -111,7 +111,7 @@ def on(folder: Path, correction: str | None, app: str | None, is_all: bool, why:
     from flywheel.retrieval.switches import switch_on
 
     scope, subject = _meant(correction, app, is_all)
-    was_off = switch_on(open_project(folder).stores.ledger, scope, subject, getpass.getuser(), why)
+    was_off = switch_on(find_project(folder).stores.ledger, scope, subject, getpass.getuser(), why)
     words.print("switched on" if was_off else "it was on already")
 
 
@@ -122,7 +122,7 @@ def switches(folder: Path, as_json: bool) -> None:
     """What is switched off, since when, by whom and why."""
     from flywheel.retrieval.switches import list_switches
 
-    found = list_switches(open_project(folder).stores.ledger)
+    found = list_switches(find_project(folder).stores.ledger)
     columns = ["scope", "subject", "actor", "why", "switched_off_at"]
     emit_rows(columns, [[getattr(one, name) for name in columns] for one in found], as_json)
 
@@ -138,7 +138,7 @@ def effect(folder: Path, correction: str | None, as_json: bool) -> None:
     """
     from flywheel.retrieval.effect import served_effect
 
-    report = served_effect(open_project(folder).stores, correction)
+    report = served_effect(find_project(folder).stores, correction)
     if as_json:
         emit(report, as_json)
         return

@@ -10,7 +10,7 @@ import click
 
 from flywheel.cli.output import as_json, emit, words
 from flywheel.records import EXPORT_FORMATS, SPLIT_EDGES, ExportFormat, Split
-from flywheel.store import Stores, open_project
+from flywheel.store import Stores, find_project
 
 if TYPE_CHECKING:
     from flywheel.review.export import ExportReport
@@ -29,7 +29,7 @@ def import_(folder: Path, path: Path, as_json: bool) -> None:
     """Enter decisions from JSON lines: trace_id, perceived_error, reviewer, and more."""
     from flywheel.review import import_decisions
 
-    report = import_decisions(open_project(folder).stores, path)
+    report = import_decisions(find_project(folder).stores, path)
     if as_json:
         emit(report, as_json)
         return
@@ -70,7 +70,7 @@ def export(
 
     if out == "-" and as_json:
         raise click.UsageError("rows and --json cannot both go to stdout; give --out a file")
-    stores = open_project(folder).stores
+    stores = find_project(folder).stores
     _publish_missing(stores)
     actor = getpass.getuser()
     if out == "-":
@@ -115,7 +115,7 @@ def undo(folder: Path, reviewer: str, as_json: bool) -> None:
     """Take back a reviewer's last decision that stands; again for the one before it."""
     from flywheel.review import undo as undo_last
 
-    undone = undo_last(open_project(folder).stores.ledger, reviewer)
+    undone = undo_last(find_project(folder).stores.ledger, reviewer)
     if undone is None:
         words.print(f"nothing that {reviewer!r} did stands; nothing was undone")
         sys.exit(1)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from flywheel.cli.output import as_json, emit, emit_rows, progress_bar, words
-from flywheel.store import open_project
+from flywheel.store import find_project
 
 if TYPE_CHECKING:
     from flywheel.quality import By, RateEstimate
@@ -28,7 +28,7 @@ def list_metrics(folder: Path, as_json: bool) -> None:
     from flywheel.in_use import rubrics_of
     from flywheel.metrics import load_metrics
 
-    project = open_project(folder)
+    project = find_project(folder)
     rubrics, refused = rubrics_of(project)
     if refused:
         raise refused[0]
@@ -47,7 +47,7 @@ def add_metric(folder: Path, name: str) -> None:
     """Copy an example of a metric into metrics/, to be changed there."""
     from flywheel.metrics import add_example
 
-    click.echo(add_example(name, open_project(folder).metrics_dir))
+    click.echo(add_example(name, find_project(folder).metrics_dir))
 
 
 @metrics.command("run")
@@ -60,7 +60,7 @@ def run_one(folder: Path, name: str, day: datetime, as_json: bool) -> None:
     from flywheel.errors import NotFound
     from flywheel.metrics import load_metrics, run_metric
 
-    project = open_project(folder)
+    project = find_project(folder)
     by_name = {metric.name: metric for metric in load_metrics(project.metrics_dir)}
     if name not in by_name:
         raise NotFound("metric", name, list(by_name))
@@ -81,7 +81,7 @@ def list_queue(folder: Path, limit: int, as_json: bool) -> None:
     """The open items, the most urgent first."""
     from flywheel.queue import ItemFilter, list_items
 
-    found = list_items(open_project(folder).stores.ledger, ItemFilter(), limit)
+    found = list_items(find_project(folder).stores.ledger, ItemFilter(), limit)
     emit_rows(
         ["priority", "reason", "probability", "app", "trace", "why"],
         [
@@ -105,7 +105,7 @@ def derive(folder: Path, as_json: bool) -> None:
     """Bring decisions into the warehouse and work out labels, corrections and splits."""
     from flywheel.corrections import derive_labels
 
-    emit(derive_labels(open_project(folder).stores), as_json)
+    emit(derive_labels(find_project(folder).stores), as_json)
 
 
 @click.group()
@@ -138,7 +138,7 @@ def estimate(
     from flywheel.quality import estimate_rates
 
     from_day, to_day = (day.date() if day else None for day in (first, last))
-    rates = estimate_rates(open_project(folder).stores, app, from_day, to_day, by)
+    rates = estimate_rates(find_project(folder).stores, app, from_day, to_day, by)
     emit_rows(
         ["app", by, "method", "traces", "labels", "rate", "low", "high", "why not"][by == "app" :],
         [
@@ -175,7 +175,7 @@ def compare(
 
     if sorted((len(releases), len(judges))) != [0, 2]:
         raise click.UsageError("give --release twice or --judge twice")
-    stores = open_project(folder).stores
+    stores = find_project(folder).stores
     if releases:
         emit(compare_releases(stores, releases[0], releases[1], app), as_json)
     else:
@@ -195,7 +195,7 @@ def rebuild(folder: Path, as_json: bool) -> None:
     from flywheel.loop import rebuild_warehouse
 
     with progress_bar("rebuild"):
-        report = rebuild_warehouse(open_project(folder))
+        report = rebuild_warehouse(find_project(folder))
     emit(report, as_json)
 
 
@@ -204,7 +204,7 @@ def rebuild(folder: Path, as_json: bool) -> None:
 @click.pass_obj
 def publish(folder: Path, out: Path | None) -> None:
     """Publish a copy for notebooks and other readers, who never block a run."""
-    project = open_project(folder)
+    project = find_project(folder)
     target = out or project.data_dir / "warehouse.published.duckdb"
     project.stores.warehouse.publish(target)
     click.echo(target)

@@ -10,7 +10,7 @@ import click
 from flywheel.cli.forgetting import expire, forget
 from flywheel.cli.output import as_json, emit, progress_bar, words
 from flywheel.errors import BadInput
-from flywheel.store import open_project
+from flywheel.store import find_project, open_project
 
 # Rejected lines shown to a person; `--json` lists them all.
 _SHOWN = 10
@@ -102,7 +102,7 @@ def drain(folder: Path, as_json: bool) -> None:
     from flywheel.forgetting import reapply
     from flywheel.traces.draining import drain_and_load
 
-    project = open_project(folder)
+    project = find_project(folder)
     drained, imports = drain_and_load(project.stores, project.settings)
     reapply(project)
     emit(
@@ -134,7 +134,7 @@ def watch(folder: Path, settle_s: float, as_json: bool) -> None:
     from flywheel.forgetting import reapply
     from flywheel.traces.watching import import_watched, look_at, watched_folder
 
-    project = open_project(folder)
+    project = find_project(folder)
     watched = watched_folder(project)
     if watched is None:
         raise BadInput("traces.watch names no folder; set it in flywheel.toml")

@@ -10,7 +10,7 @@ from flywheel.cli.output import as_json, emit, progress_bar, words
 from flywheel.errors import BadInput
 from flywheel.records import JUDGE_TARGET, Arm
 from flywheel.settings import TrainingSettings
-from flywheel.store import Project, open_project
+from flywheel.store import Project, find_project
 
 _FILE = click.Path(path_type=Path)
 
@@ -58,7 +58,7 @@ def fit(
     """Fit every tier of a judge on labelled traces, or an app's adapter on examples."""
     if out.exists():
         raise BadInput(f"{out} exists already; name a new folder")
-    project = open_project(folder)
+    project = find_project(folder)
     settings = project.settings.training
     if seed is not None:
         settings = settings.model_copy(update={"seed": seed})
@@ -146,7 +146,7 @@ def freeze(folder: Path, target: str, as_json: bool) -> None:
     from flywheel.retraining import labels_in, take_set
     from flywheel.training.targets import target_named
 
-    project = open_project(folder)
+    project = find_project(folder)
     taken = take_set(project, target_named(project.settings, target))
     emit(
         {
@@ -168,7 +168,7 @@ def retrain(folder: Path, target: str, as_json: bool) -> None:
     from flywheel.retraining import retrain as run
     from flywheel.training.targets import target_named
 
-    project = open_project(folder)
+    project = find_project(folder)
     with progress_bar("retrain") as bar:
         verdict = run(project, bar, target_named(project.settings, target))
     emit(

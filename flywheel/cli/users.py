@@ -11,7 +11,7 @@ import click
 from flywheel.cli.output import as_json, emit_rows, words
 from flywheel.records import ROLES
 from flywheel.settings import read_settings
-from flywheel.store import open_project
+from flywheel.store import find_project
 from flywheel.store.ledger import Ledger
 
 _port = click.option(
@@ -101,4 +101,4 @@ def _print_key(folder: Path, name: str) -> None:
 
 
 def _ledger(folder: Path) -> Ledger:
-    return open_project(folder).stores.ledger
+    return find_project(folder).stores.ledger

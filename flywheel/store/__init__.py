@@ -7,7 +7,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from flywheel.settings import Settings, read_settings
+from flywheel.errors import BadInput
+from flywheel.settings import PROJECT_FILE, Settings, read_settings
 from flywheel.store.artifacts import Artifacts
 from flywheel.store.ledger import Ledger
 from flywheel.store.tombstones import Tombstones
@@ -64,6 +65,26 @@ def open_project(folder: Path, settings_in: Path | None = None) -> Project:
         tombstones=Tombstones(folder, data / "forgetting.lock"),
     )
     return Project(folder, settings, stores)
+
+
+def find_project(folder: Path) -> Project:
+    """The project that somebody has made in `folder`; looking makes nothing.
+
+    Raises BadInput where there is neither a file of settings nor a data folder, nor a ledger on a
+    server.
+    """
+    project = open_project(folder)
+    made = (
+        (folder / PROJECT_FILE).exists(),
+        project.data_dir.exists(),
+        project.settings.ledger.url,
+    )
+    if not any(made):
+        raise BadInput(
+            f"there is no project in {folder.absolute()}; go to its folder, or name it with "
+            "--project; `flywheel init` makes a new one"
+        )
+    return project
 
 
 def _warehouse(settings: Settings, data: Path) -> Warehouse:
