@@ -9,6 +9,7 @@ import pytest
 from flywheel.cli import main
 from flywheel.cli.main import cli
 from flywheel.store import find_project
+from tests.conftest import trace, write_lines
 
 # They make a project, or say that there is none; each has its tests.
 BEGINNING = {"init", "demo", "up", "restore", "doctor", "traces import"}
@@ -85,8 +86,52 @@ def test_a_ledger_on_a_server_is_a_project(tmp_path: Path, monkeypatch: pytest.M
     assert find_project(tmp_path).settings.ledger.url
 
 
+def run(folder: Path, *words: str) -> int:
+    """The exit code of a command."""
+    try:
+        main(["--project", str(folder), *words])
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
 def test_a_first_import_makes_the_project(tmp_path: Path) -> None:
-    file = tmp_path / "traces.jsonl"
-    file.write_text('{"trace_id": "t1", "messages": []}\n', encoding="utf-8")
-    main(["--project", str(tmp_path / "new"), "traces", "import", str(file)])
-    main(["--project", str(tmp_path / "new"), "queue", "list"])
+    file = write_lines(tmp_path / "traces.jsonl", [trace("t1", "hi", "hello", "no")])
+    assert run(tmp_path / "new", "traces", "import", str(file)) == 0
+    assert run(tmp_path / "new", "queue", "list") == 0
+
+
+GOOD = trace("t1", "hi", "hello", "no")
+SAID = {"trace_id": "t1", "perceived_error": True, "reviewer": "ann"}
+
+
+@pytest.mark.parametrize(
+    ("stage", "good", "bad"),
+    [("traces", GOOD, {"trace_id": "t2", "messages": 3}), ("review", SAID, {"trace_id": "t1"})],
+)
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_an_import_fails_where_no_line_could_be_used(
+    stage: str,
+    good: dict[str, object],
+    bad: dict[str, object],
+    more: tuple[str, ...],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    traces = write_lines(tmp_path / "traces.jsonl", [GOOD])
+    assert run(tmp_path, "traces", "import", str(traces)) == 0
+    lines = {"none": [bad], "some": [bad, good]}
+    files = {name: str(write_lines(tmp_path / name, rows)) for name, rows in lines.items()}
+    for _ in range(2):
+        capsys.readouterr()
+        assert run(tmp_path, stage, "import", files["none"], *more) == 1
+        said = capsys.readouterr()
+        assert "no line could be used, so that nothing was imported" in said.err
+        assert "rejected" in said.out
+        # The second time what is good was in before, which is no fault.
+        assert run(tmp_path, stage, "import", files["some"], *more) == 0
+
+
+def test_a_file_without_decisions_is_no_fault(tmp_path: Path) -> None:
+    assert run(tmp_path, "traces", "import", str(write_lines(tmp_path / "t", [GOOD]))) == 0
+    assert run(tmp_path, "review", "import", str(write_lines(tmp_path / "empty", []))) == 0

@@ -5,7 +5,7 @@ Reports in, text out; the one idea is that a person and a program are told the s
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from typing import Any
@@ -14,6 +14,8 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
+from flywheel.errors import BadInput
 
 # What is said may quote a trace: a bracket in it is no markup, and a colon no emoji.
 words = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
@@ -69,6 +71,15 @@ def emit_rows(columns: Sequence[str], rows: Sequence[Sequence[object]], as_json:
     for row in rows:
         table.add_row(*(_short(plain(item)) for item in row))
     paper.print(table)
+
+
+def refuse_unusable(rejected: Sized, n_usable: int) -> None:
+    """Raise BadInput where lines were rejected and not one could be used."""
+    if rejected and not n_usable:
+        raise BadInput(
+            "no line could be used, so that nothing was imported; correct them, and import them "
+            "again"
+        )
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from flywheel.cli.output import as_json, emit, words
+from flywheel.cli.output import as_json, emit, refuse_unusable, words
 from flywheel.records import EXPORT_FORMATS, SPLIT_EDGES, ExportFormat, Split
 from flywheel.store import Stores, find_project
 
@@ -32,10 +32,11 @@ def import_(folder: Path, path: Path, as_json: bool) -> None:
     report = import_decisions(find_project(folder).stores, path)
     if as_json:
         emit(report, as_json)
-        return
-    emit(asdict(report) | {"rejected": len(report.rejected)}, as_json)
-    for row in report.rejected:
-        words.print(f"{row.file}:{row.line}: {row.why}", markup=False)
+    else:
+        emit(asdict(report) | {"rejected": len(report.rejected)}, as_json)
+        for row in report.rejected:
+            words.print(f"{row.file}:{row.line}: {row.why}", markup=False)
+    refuse_unusable(report.rejected, report.new + report.duplicate)
 
 
 @review.command()

@@ -4,13 +4,17 @@ import time
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from flywheel.cli.forgetting import expire, forget
-from flywheel.cli.output import as_json, emit, progress_bar, words
+from flywheel.cli.output import as_json, emit, progress_bar, refuse_unusable, words
 from flywheel.errors import BadInput
 from flywheel.store import find_project, open_project
+
+if TYPE_CHECKING:
+    from flywheel.traces.importing import RejectedRow
 
 # Rejected lines shown to a person; `--json` lists them all.
 _SHOWN = 10
@@ -79,6 +83,13 @@ def import_(
         for name in ("read", "new", "duplicate", "changed")
     }
     rejected = [row for report in reports for row in report.rejected]
+    _tell(total, rejected, refused, as_json)
+    refuse_unusable(rejected, total["new"] + total["duplicate"] + total["changed"])
+
+
+def _tell(
+    total: dict[str, int], rejected: list["RejectedRow"], refused: list[BadInput], as_json: bool
+) -> None:
     if as_json:
         emit(total | {"rejected": rejected, "refused": [str(why) for why in refused]}, as_json)
         return
