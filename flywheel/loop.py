@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 
 from flywheel.corrections import LabelReport, derive_labels
-from flywheel.errors import NeverWill
+from flywheel.errors import BadInput, NeverWill
 from flywheel.evolution.call_graph.probing import probe_day
 from flywheel.experiments.publishing import look_at_experiments
 from flywheel.forgetting import reapply
@@ -45,7 +45,7 @@ from flywheel.records import Tier
 from flywheel.retraining import retrain_all_due
 from flywheel.retrieval import few_shots_for_day, update_indexes
 from flywheel.review.external import decide_by_feedback
-from flywheel.store import Project
+from flywheel.store import Project, Stores
 from flywheel.store.ledger import now
 from flywheel.store.snapshots import require_snapshots, restore_all
 from flywheel.traces.draining import drain_and_load
@@ -87,11 +87,12 @@ def run_loop(
 ) -> LoopReport:
     """Every stage in order over these days, or over all that have traces; then what is learnt.
 
-    `progress` is told of days, and `tiers` of what each tier of the judge has read of a day.
+    `progress` is told of days, and `tiers` of what each tier of the judge has read of a day. Raises
+    BadInput where one of these days has no traces, when all that was sent is in.
     """
     drain_and_load(project.stores, project.settings)
     reapply(project)
-    report = LoopReport(list(days or days_with_traces(project.stores)))
+    report = LoopReport(_days_of(project.stores, days))
     refused = [*read_metrics(project.metrics_dir)[1], *rubrics_of(project)[1]]
     report.refused_metrics = [str(why) for why in refused]
     for number, day in enumerate(report.days):
@@ -114,6 +115,16 @@ def run_loop(
     report.alerts = [alert.why for alert in told.fired]
     report.retraining = _in_a_line(retrain_all_due(project, progress))
     return report
+
+
+def _days_of(stores: Stores, wanted: Sequence[date] | None) -> list[date]:
+    known = days_with_traces(stores)
+    empty = min(set(wanted or ()) - set(known), default=None)
+    if empty and not known:
+        raise BadInput("there are no traces yet; `flywheel traces import` brings some")
+    if empty:
+        raise BadInput(f"{empty} has no traces; there are some from {known[0]} to {known[-1]}")
+    return list(wanted or known)
 
 
 def _in_a_line(said: Mapping[str, str]) -> str:

@@ -135,3 +135,19 @@ def test_an_import_fails_where_no_line_could_be_used(
 def test_a_file_without_decisions_is_no_fault(tmp_path: Path) -> None:
     assert run(tmp_path, "traces", "import", str(write_lines(tmp_path / "t", [GOOD]))) == 0
     assert run(tmp_path, "review", "import", str(write_lines(tmp_path / "empty", []))) == 0
+
+
+def test_a_loop_over_a_day_without_traces_says_which_days_there_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "flywheel.toml").touch()
+    assert run(tmp_path, "loop", "--day", "2026-03-04") == 1
+    assert (
+        "there are no traces yet; `flywheel traces import` brings some" in capsys.readouterr().err
+    )
+    days = ("2026-03-02", "2026-03-03", "2026-03-05")
+    rows = [trace(day, "hi", "hello", started_at=f"{day}T09:00:00Z") for day in days]
+    assert run(tmp_path, "traces", "import", str(write_lines(tmp_path / "t", rows))) == 0
+    assert run(tmp_path, "loop", "--day", "2026-03-04") == 1
+    said = capsys.readouterr().err
+    assert "2026-03-04 has no traces; there are some from 2026-03-02 to 2026-03-05" in said
