@@ -22,6 +22,7 @@ from flywheel.queue import (
     release,
     requeue_items,
 )
+from flywheel.queue.claims import lock_item
 from flywheel.review import decide, skip, undo, unskip
 from flywheel.store import Project
 from flywheel.store.ledger import Ledger, now
@@ -46,6 +47,20 @@ def work_off(ledger: Ledger, reviewer: str) -> list[int]:
         decide(ledger, said(trace_id, True, reviewer), item_id)
         done.append(item_id)
     return done
+
+
+def test_what_somebody_is_at_is_waited_for_before_nothing_is_said_to_be_left(
+    ledger: Ledger,
+) -> None:
+    (item_id,) = add_items(ledger, "a", reviewers_needed=2)
+    with ThreadPoolExecutor(1) as pool:
+        with ledger.begin() as connection:
+            lock_item(connection, item_id)
+            given = pool.submit(next_of, ledger, "bob")
+            # Nothing else is waiting: bob has to be told of this one, once it is free.
+            with pytest.raises(TimeoutError):
+                given.result(0.3)
+        assert given.result(30) == item_id
 
 
 def begin_together(barrier: Barrier) -> None:

@@ -52,16 +52,17 @@ _ON_DESK = (
     .order_by(claims.c.claimed_at, claims.c.item_id)
 )
 # The most urgent item with room, locked; what somebody else is about to lock is passed over.
-_MOST_URGENT = (
+_WAITING = (
     sa.select(queue_items.c.item_id)
     .where(*_MAY_GO_ON, _HAS_ROOM, queue_items.c.item_id.not_in(_PASSED))
     .order_by(queue_items.c.priority.desc(), queue_items.c.item_id)
     .limit(1)
-    .with_for_update(skip_locked=True)
 )
+_MOST_URGENT = _WAITING.with_for_update(skip_locked=True)
+_ASSIGNED, _FREE = queue_items.c.assigned_to == _REVIEWER, queue_items.c.assigned_to.is_(None)
 # What is assigned to the reviewer comes before the rest.
-_FOR_REVIEWER = _MOST_URGENT.where(queue_items.c.assigned_to == _REVIEWER)
-_FOR_ANYBODY = _MOST_URGENT.where(queue_items.c.assigned_to.is_(None))
+_FOR_REVIEWER, _FOR_ANYBODY = _MOST_URGENT.where(_ASSIGNED), _MOST_URGENT.where(_FREE)
+_PASSED_OVER = _WAITING.where(sa.or_(_ASSIGNED, _FREE))
 
 
 def claim_next(
@@ -92,10 +93,17 @@ def claim_next(
             if taken is not None:
                 _enter(connection, taken, reviewer, lease_s)
                 return taken
-        item_id = next(iter(newer or others), None)
-        if item_id is None or _prolong(connection, item_id, reviewer, lease_s):
+        item_id: int | None = next(iter(newer or others), None)
+        if item_id is None:
+            left = _narrowed(_PASSED_OVER, conditions)
+            item_id = connection.scalar(left, {**said, "passed": excluding})
+            if item_id is None:
+                return None
+        elif _prolong(connection, item_id, reviewer, lease_s):
             return item_id
-    # The claim ended at this moment, and somebody else has the item.
+    # Somebody else has it since this moment, or is at it: what is left is seen when they are done.
+    with ledger.begin() as connection:
+        connection.execute(_LOCKED, {"item": item_id})
     return claim_next(ledger, reviewer, wanted, lease_s, also, excluding)
 
 
