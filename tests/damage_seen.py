@@ -34,10 +34,12 @@ def look_after(world: "World", kind: str, day: date) -> list[str]:
     folder = world.project.data_dir
     if kind in _LEDGER:
         return _of_ledger(world, kind)
+    # What was decided since the last loop came to the warehouse would be new after a rebuild.
+    wrong = world.whole_loop(day) if kind in (*_REBUILT, "warehouse") else []
     path = one_of(world.chance, folder, kind)
     if path is None:
         world.told.seen[f"{kind}: there was none"] += 1
-        return []
+        return wrong
     copy = Path(shutil.copy2(path, world.folder / "copy"))
     before = rows_of(world.project)
     documents = _documents(world.project)
@@ -49,7 +51,7 @@ def look_after(world: "World", kind: str, day: date) -> list[str]:
         "document": _by_reading,
         "published report": _by_report,
     }.get(kind, _by_the_next)
-    wrong = looked(world, day, before, documents)
+    wrong += looked(world, day, before, documents)
     if kind in (*_REBUILT, "document"):
         shutil.copy2(copy, path)
     return [f"{done}: {one}" for one in wrong]
