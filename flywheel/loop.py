@@ -268,17 +268,19 @@ def rebuild_warehouse(project: Project) -> dict[str, int]:
     """Make the warehouse again from imports, snapshots and decisions; the old one is kept.
 
     Raises BadArtifact, NotFound or BadInput, and leaves the old one in its place, where a file that
-    it is made from is damaged, gone or changed.
+    it is made from is damaged, gone or changed. So does whoever is killed.
     """
     stores = project.stores
     require_archives(stores)
     require_snapshots(stores)
-    stores.warehouse.set_aside()
-    imports = load_imports(stores)
-    partitions = restore_all(stores)
+    # Whoever forgets holds the tombstones first and then the warehouse, and so it is here.
+    with stores.nobody_forgotten(), stores.warehouse.rebuilt() as new:
+        anew = replace(stores, warehouse=new)
+        imports = load_imports(anew)
+        partitions = restore_all(anew)
+        score_feedback(anew)
+        labels = derive_labels(anew)
     reapply(project)
-    score_feedback(stores)
-    labels = derive_labels(stores)
     return {
         "imports": len(imports),
         "traces": sum(report.new for report in imports),

@@ -204,6 +204,7 @@ def fill(folder: Path, source: Path) -> None:
     (home / "run.out").write_text(f"scored {HERS[1]}, user {USER}\n", encoding="utf-8")
     # What a rebuild leaves.
     shutil.copyfile(stores.warehouse.path, stores.warehouse.set_aside_path)
+    shutil.copyfile(stores.warehouse.path, stores.warehouse.path.with_stem("warehouse.rebuilding"))
     ledger.close()
 
 

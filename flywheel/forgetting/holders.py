@@ -117,6 +117,7 @@ FILES: tuple[Holder, ...] = (
     Holder("cases", "rewritten", "kept cases beside flywheel.toml, without the trace's"),
     Holder("dagster", "pseudonym", "what the orchestrator has kept of runs"),
     Holder("warehouse.before-rebuild.duckdb", "remade", "removed"),
+    Holder("warehouse.rebuilding.duckdb", "remade", "removed; what a killed rebuild has left"),
 )
 
 

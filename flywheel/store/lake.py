@@ -180,8 +180,16 @@ class Lake(Warehouse):
             ):
                 connection.raw.execute(f"call {call}").fetchall()
 
-    def set_aside(self) -> None:
-        """Drop everything, so that the next opening starts anew; history keeps it for a day."""
+    @contextmanager
+    def rebuilt(self) -> Iterator["Lake"]:
+        """The same one, emptied; history keeps for a day what it held.
+
+        Others go on meanwhile, and whoever is killed leaves what is made by then: run it again.
+        """
+        self._empty()
+        yield self
+
+    def _empty(self) -> None:
         with self._turn(), self._connection() as raw:
             raw.execute("begin transaction")
             for what, kind in _OBJECTS.items():

@@ -130,7 +130,8 @@ class Warehouse:
     def rewrite(self) -> None:
         """Copy every row into a new file that takes this one's place: what was deleted is gone.
 
-        Whoever is killed meanwhile leaves the old file. What a rebuild has set aside is removed.
+        Whoever is killed meanwhile leaves the old file. What a rebuild has set aside is removed,
+        and what one that was killed has left.
         """
         scratch = self.path.with_name(f".{self.path.name}.new")
         with self._alone():
@@ -147,6 +148,7 @@ class Warehouse:
             os.replace(scratch, self.path)
             with_write_ahead_log.unlink(missing_ok=True)
             self.set_aside_path.unlink(missing_ok=True)
+            self._remove_rebuilding()
             sync_folder(self.path.parent)
 
     @contextmanager
@@ -189,18 +191,61 @@ class Warehouse:
         """Where a rebuild leaves the file of before."""
         return self.path.with_name(f"{self.path.stem}.before-rebuild{self.path.suffix}")
 
+    @property
+    def _rebuilding_path(self) -> Path:
+        """Where a rebuild makes the file that comes."""
+        return self.path.with_name(f"{self.path.stem}.rebuilding{self.path.suffix}")
+
     def _config(self) -> dict[str, str | bool | int | float | list[str]]:
         return {"memory_limit": f"{self.memory_limit_gb}GB", "threads": str(self.threads)}
 
-    def set_aside(self) -> Path | None:
-        """Rename the file so that the next opening starts anew; where it went, if there was one."""
+    @contextmanager
+    def rebuilt(self) -> Iterator["Warehouse"]:
+        """An empty one that takes this one's place when the block ends well; others wait meanwhile.
+
+        Whoever is killed leaves the old one or the new one in force, each whole. The old one is
+        kept at `set_aside_path`.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        limits = (self.lock_timeout_s, self.memory_limit_gb, self.threads)
         with self._alone():
-            if not self.path.exists():
-                return None
-            with_write_ahead_log = self.path.with_name(self.path.name + ".wal")
-            os.replace(self.path, self.set_aside_path)
+            self._remove_rebuilding()
+            new = Warehouse(self._rebuilding_path, *limits)
+            try:
+                with new.open():
+                    pass
+                yield new
+                with new.path.open("rb") as file:
+                    os.fsync(file.fileno())
+                self._keep_aside()
+                os.replace(new.path, self.path)
+                sync_folder(self.path.parent)
+            finally:
+                self._remove_rebuilding()
+
+    def _keep_aside(self) -> None:
+        """Give the file a second name, so that it stands until another takes its place."""
+        with_write_ahead_log = self.path.with_name(self.path.name + ".wal")
+        if not self.path.exists():
             with_write_ahead_log.unlink(missing_ok=True)
-            return self.set_aside_path
+            return
+        try:
+            # What a killed process has left in the log comes into the file.
+            duckdb.connect(str(self.path), config=self._config()).close()
+        except duckdb.Error:
+            # It is damaged, which is why it is made again.
+            with_write_ahead_log.unlink(missing_ok=True)
+        self.set_aside_path.unlink(missing_ok=True)
+        try:
+            os.link(self.path, self.set_aside_path)
+        except OSError:
+            # A file system that knows no links.
+            shutil.copyfile(self.path, self.set_aside_path)
+
+    def _remove_rebuilding(self) -> None:
+        for ending in ("", ".wal", ".lock"):
+            path = self._rebuilding_path
+            path.with_name(path.name + ending).unlink(missing_ok=True)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
