@@ -46,6 +46,7 @@ trace_documents = sa.Table(
 
 # The newest first.
 sa.Index(None, *trace_documents.c["is_last", "day", "published_at"])
+sa.Index(None, trace_documents.c.session_id)
 
 # One row a snapshot of warehouse rows, kept as Parquet, from which the warehouse is rebuilt.
 snapshots = sa.Table(

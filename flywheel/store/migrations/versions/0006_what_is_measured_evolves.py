@@ -75,3 +75,4 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("mode_id", name=op.f("pk_failure_modes")),
     )
     op.create_index(op.f("ix_failure_modes_found_at"), "failure_modes", ["found_at"])
+    op.create_index(op.f("ix_trace_documents_session_id"), "trace_documents", ["session_id"])
