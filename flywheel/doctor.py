@@ -35,6 +35,7 @@ from flywheel.store.ledger import ledger_url
 from flywheel.store.standing import (
     dagster_standing,
     engine_to_look,
+    leftovers_standing,
     moved_standing,
     version_standing,
     why_not,
@@ -113,6 +114,8 @@ def _artifacts(project: Project) -> Iterator[Finding]:
             f"{root} cannot be written by this user",
             "change its owner, or set artifacts.path",
         )
+    if left := leftovers_standing(project.stores.artifacts):
+        yield Finding(*left)
 
 
 def _ledger_file(project: Project) -> Iterator[Finding]:

@@ -1,11 +1,13 @@
 """The doctor: it names what is wrong and what to do, and looking makes nothing."""
 
+import os
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from flywheel.doctor import WEB_SECRET, Finding, examine
+from flywheel.forgetting import expire
 from flywheel.judge.calibrating import store_calibration
 from flywheel.judge.calibration import Calibration
 from flywheel.judge.cascade import Thresholds
@@ -261,3 +263,33 @@ def test_a_champion_behind_which_nothing_is_certified_is_pointed_out(used: Proje
     assert finding(used.folder, "certified").state == "ok"
     certify("v8", None)
     assert finding(used.folder, "certified").state == "warning"
+
+
+def left_behind(project: Project, name: str, hours: float) -> Path:
+    """What a writer has left that wrote last so many hours ago."""
+    folder = project.stores.artifacts.root / "raw" / name
+    (folder / "content").mkdir(parents=True)
+    (folder / "content" / "file").write_bytes(b"x" * 1_500_000)
+    for path in (folder / "content" / "file", folder / "content", folder):
+        os.utime(path, (now().timestamp() - hours * 3600,) * 2)
+    return folder
+
+
+def test_what_killed_writers_have_left_is_named_and_goes_with_what_is_too_old(
+    used: Project,
+) -> None:
+    with used.stores.artifacts.new_file("raw", ".txt") as file:
+        file.path.write_text("whole")
+    old, young = left_behind(used, ".new-old", 25), left_behind(used, ".new-young", 23)
+    # It was begun long ago, and is still written to.
+    under_way = left_behind(used, ".new-way", 48)
+    os.utime(under_way / "content" / "file")
+    found = finding(used.folder, "leftovers")
+    assert found.state == "warning"
+    assert found.sentence.endswith(f"1 folder of writers that were killed, 1.5 MB, such as {old}")
+    assert "flywheel traces expire" in found.remedy
+    assert expire(used) is None
+    assert sorted(path.name for path in young.parent.iterdir()) == sorted(
+        [young.name, under_way.name, file.name]
+    )
+    assert "leftovers" not in {each.name for each in examine(used.folder)}

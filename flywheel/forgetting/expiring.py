@@ -29,9 +29,11 @@ AT_ONCE = 100_000
 def expire(project: Project) -> Receipt | None:
     """Remove traces older than `traces.retention_days`, or `[retention.APP] days` of their own.
 
-    None where nothing is too old. A receipt counts what went, in the ledger too.
+    None where nothing is too old. A receipt counts what went, in the ledger too. What writers that
+    were killed have left among the artifacts goes as well.
     """
     stores = project.stores
+    stores.artifacts.sweep(now())
     with alone(project):
         today = now().date()
         aged = aged_traces(stores, project.settings, today)

@@ -6,11 +6,13 @@ what was meant.
 """
 
 import hashlib
+import math
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 import zstandard
@@ -18,6 +20,8 @@ import zstandard
 from flywheel.errors import BadArtifact, NotFound
 
 _BLOCK = 1 << 20
+# What is being written; who is killed leaves it. No writer is silent for a day.
+_NEW, _LEFT_S = ".new-", 86_400
 
 
 def sha256_of(path: Path) -> str:
@@ -66,7 +70,7 @@ class Artifacts:
         folder = self.root / kind
         folder.mkdir(parents=True, exist_ok=True)
         plain_hash = hashlib.sha256()
-        with tempfile.TemporaryDirectory(prefix=".new-", dir=folder) as scratch:
+        with tempfile.TemporaryDirectory(prefix=_NEW, dir=folder) as scratch:
             path = Path(scratch) / "content.zst"
             with (
                 source.open("rb") as plain,
@@ -105,7 +109,7 @@ class Artifacts:
         """Write a file of yet unknown content; `.name` is set when the block ends well."""
         folder = self.root / kind
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".new-", dir=folder) as scratch:
+        with tempfile.TemporaryDirectory(prefix=_NEW, dir=folder) as scratch:
             new = NewFile(Path(scratch) / f"content{suffix}")
             yield new
             new.name = f"{sha256_of(new.path)}{suffix}"
@@ -119,7 +123,7 @@ class Artifacts:
         """
         parent = self.root / kind
         parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".new-", dir=parent) as scratch:
+        with tempfile.TemporaryDirectory(prefix=_NEW, dir=parent) as scratch:
             folder = Path(scratch) / "content"
             folder.mkdir()
             yield folder
@@ -129,6 +133,16 @@ class Artifacts:
             if not (parent / name).exists():
                 os.rename(folder, parent / name)
                 sync_folder(parent)
+
+    def leftovers(self, at: datetime) -> list[Path]:
+        """What writers that were killed have left, which nobody has written to for a day."""
+        long_ago = at.timestamp() - _LEFT_S
+        return sorted(path for path in self.root.glob(f"*/{_NEW}*") if _touched(path) < long_ago)
+
+    def sweep(self, at: datetime) -> None:
+        """Remove what writers that were killed have left."""
+        for path in self.leftovers(at):
+            shutil.rmtree(path, ignore_errors=True)
 
     def remove(self, kind: str, name: str) -> None:
         """Remove an artifact; nothing happens where there is none."""
@@ -151,6 +165,14 @@ def _damaged(path: Path) -> str:
     return (
         f"{path} is damaged: its content has another hash than its name; put it back from a backup"
     )
+
+
+def _touched(folder: Path) -> float:
+    """When anything in it was last written; now, where it goes while it is looked at."""
+    try:
+        return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
+    except FileNotFoundError:
+        return math.inf
 
 
 def _sync_file(path: Path) -> None:

@@ -14,7 +14,8 @@ import yaml
 from alembic.script import ScriptDirectory
 
 from flywheel.errors import BadSetting
-from flywheel.store.ledger import MIGRATIONS, POSTGRES_DRIVER, ledger_url, moved_note
+from flywheel.store.artifacts import Artifacts
+from flywheel.store.ledger import MIGRATIONS, POSTGRES_DRIVER, ledger_url, moved_note, now
 from flywheel.store.tables import metadata
 
 # Name, state, sentence, remedy: a finding of the doctor, whose words stand further right.
@@ -38,6 +39,18 @@ def engine_to_look(place: sa.URL) -> sa.Engine:
 def why_not(error: Exception) -> str:
     """What a driver has to say, on one line."""
     return " ".join(str(getattr(error, "orig", error)).split())
+
+
+def leftovers_standing(artifacts: Artifacts) -> Found | None:
+    """What writers that were killed have left among the artifacts; None where there is nothing."""
+    left = artifacts.leftovers(now())
+    if not left:
+        return None
+    n_bytes = sum(p.stat().st_size for path in left for p in path.rglob("*") if p.is_file())
+    what = "1 folder" if len(left) == 1 else f"{len(left)} folders"
+    sentence = f"{what} of writers that were killed, {n_bytes / 1e6:.1f} MB, such as {left[0]}"
+    remedy = "nothing to do: `flywheel traces expire`, which runs every night, removes them"
+    return "leftovers", "warning", sentence, remedy
 
 
 def version_standing(shown: str, present: str | None) -> Found:
