@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from multiprocessing import get_context
 from pathlib import Path
@@ -25,7 +26,7 @@ from flywheel.errors import BadArtifact, BadInput, FlywheelError, Refused, TryAg
 from flywheel.forgetting import forget_user
 from flywheel.loop import rebuild_warehouse, run_loop
 from flywheel.review import decide
-from flywheel.store import Project, open_project
+from flywheel.store import Project, moving, open_project
 from flywheel.store.ledger import Ledger
 from flywheel.store.publications import publish, read_published
 from flywheel.store.tables import inbox, metadata
@@ -427,6 +428,23 @@ def test_a_ledger_goes_to_postgres_and_back_without_a_change(
         with each.read() as connection:
             assert connection.scalar(sa.select(sa.func.max(inbox.c.batch_id))) == 4
         each.close()
+
+
+def test_a_copy_from_postgres_that_lost_a_row_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Ledger(new_database())
+    decide(server, said("t0", True))
+    real = moving._rows
+
+    def losing(connection: sa.Connection, table: sa.Table) -> list[Sequence[object]]:
+        is_lost = connection.dialect.name == "sqlite" and table.name == "decisions"
+        return list(real(connection, table))[is_lost:]
+
+    monkeypatch.setattr(moving, "_rows", losing)
+    with pytest.raises(Refused, match="decisions came out different: 1 rows were sent and 0"):
+        write_ledger_file(server, tmp_path / "copy.sqlite")
+    server.close()
 
 
 def _of_file(path: Path) -> dict[str, list[tuple[object, ...]]]:

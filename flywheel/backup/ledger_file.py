@@ -7,15 +7,14 @@ what was on Postgres is restored onto SQLite and the other way, by the tables th
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import datetime
 from pathlib import Path
 
 import sqlalchemy as sa
 
 from flywheel.errors import BadArtifact, Refused, TryAgain
 from flywheel.registry.folders import KINDS as VERSION_KINDS
-from flywheel.store.ledger import Ledger, in_utc, ledger_url, unreachable
-from flywheel.store.moving import move_ledger
+from flywheel.store.ledger import Ledger, ledger_url, unreachable
+from flywheel.store.moving import copy_rows, move_ledger
 from flywheel.store.snapshots import KIND as SNAPSHOTS
 from flywheel.store.tables import (
     imports,
@@ -28,8 +27,6 @@ from flywheel.store.tables import (
 from flywheel.traces.documents import KIND as DOCUMENTS
 from flywheel.traces.importing import RAW
 
-# Rows that are in memory at once.
-_BATCH = 2_000
 _OF_ONE_KIND = {
     RAW: imports.c.artifact,
     DOCUMENTS: trace_documents.c.artifact,
@@ -40,8 +37,9 @@ _OF_ONE_KIND = {
 def write_ledger_file(ledger: Ledger, target: Path) -> str:
     """Put a consistent copy of the ledger at `target`; the migration that it is at.
 
-    On SQLite its own online copy, on Postgres the rows of one snapshot: nobody waits for it. Raises
-    BadArtifact where the copy is no sound database, which says that the ledger itself is none.
+    On SQLite its own online copy, on Postgres the rows of one snapshot, compared when they are
+    there: nobody waits for it. Raises BadArtifact where the copy is no sound database, which says
+    that the ledger itself is none, and as `copy_rows`.
     """
     with ledger.read() as connection:
         is_sqlite = connection.dialect.name == "sqlite"
@@ -89,20 +87,6 @@ def refuse_filled(url: str) -> None:
         raise Refused(f"{shown} holds {len(found)} tables already; name an empty database")
 
 
-def copy_rows(source: sa.Connection, target: sa.Connection) -> int:
-    """Put every row of one ledger into another, in place of what is there; their number."""
-    for table in reversed(metadata.sorted_tables):
-        target.execute(table.delete())
-    n = 0
-    for table in metadata.sorted_tables:
-        ordered = sa.select(table).order_by(*table.primary_key.columns)
-        found = source.execution_options(stream_results=True).execute(ordered)
-        for rows in found.mappings().partitions(_BATCH):
-            target.execute(table.insert(), [_portable(dict(row)) for row in rows])
-            n += len(rows)
-    return n
-
-
 def named_artifacts(path: Path) -> set[tuple[str, ...]]:
     """What a ledger's file names among the artifacts: places, any one of which is right."""
     engine = sa.create_engine(f"sqlite:///{path}", poolclass=sa.NullPool)
@@ -134,11 +118,6 @@ def republished(path: Path, name: str, artifact: str) -> None:
     """Make a ledger's file say that this artifact is published under the name."""
     with closing(sqlite3.connect(path)) as raw, raw:
         raw.execute("update publications set artifact = ? where name = ?", (artifact, name))
-
-
-def _portable(row: dict[str, object]) -> dict[str, object]:
-    """Moments with their zone: SQLite drops it, and Postgres would take its own."""
-    return {k: in_utc(v) if isinstance(v, datetime) else v for k, v in row.items()}
 
 
 @contextmanager

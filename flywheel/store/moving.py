@@ -28,6 +28,7 @@ _ROWS, _BYTES = 500, 8_000_000
 _INT32 = 2**31
 # The last number that SQLite gave out in each table that never gives one twice.
 _GIVEN = "select name, seq from sqlite_sequence"
+_NAMES = {"postgresql": "Postgres", "sqlite": "SQLite"}
 _Row = Mapping[str, object]
 
 
@@ -61,7 +62,8 @@ def move_ledger(source: Ledger, to: str, progress: Progress = no_progress) -> Mo
     with _held(source) as here, _Note(note) as closing, _transaction(engine) as there:
         _refuse_filled(there, shown, note)
         migrate(there)
-        report = _copy_all(here, there, shown, progress)
+        moved, replaced = copy_rows(here, there, progress)
+        report = MoveReport(shown, sum(moved.values()), replaced, moved)
         _go_on_counting(here, there)
         closing.write(shown)
     return report
@@ -158,9 +160,15 @@ def _refuse_filled(there: sa.Connection, shown: str, note: Path) -> None:
         )
 
 
-def _copy_all(
-    here: sa.Connection, there: sa.Connection, shown: str, progress: Progress
-) -> MoveReport:
+def copy_rows(
+    here: sa.Connection, there: sa.Connection, progress: Progress = no_progress
+) -> tuple[dict[str, int], int]:
+    """Put every row of one ledger into another, in place of what is there, and compare the two.
+
+    The rows of each table, and how many texts held NUL, which Postgres has not. Nothing is
+    committed. Raises BadInput where a row cannot stand there, and Refused where one came out
+    different.
+    """
     tables = metadata.sorted_tables
     total = sum(here.scalar(sa.select(sa.func.count()).select_from(t)) or 0 for t in tables)
     moved: dict[str, int] = {}
@@ -173,7 +181,7 @@ def _copy_all(
         moved[table.name] = _copy(here, there, fitting)
         replaced += fitting.replaced
         progress(sum(moved.values()), total)
-    return MoveReport(shown, sum(moved.values()), replaced, moved)
+    return moved, replaced
 
 
 def _copy(here: sa.Connection, there: sa.Connection, fitting: "_Fitting") -> int:
@@ -186,11 +194,12 @@ def _copy(here: sa.Connection, there: sa.Connection, fitting: "_Fitting") -> int
         arrived.add(_rows(there, table))
     except (sa.exc.DataError, sa.exc.IntegrityError, ValueError) as error:
         why = " ".join(str(getattr(error, "orig", error)).split())
-        raise BadInput(f"a row of {table.name} cannot stand on Postgres: {why}") from error
+        name = _NAMES[there.dialect.name]
+        raise BadInput(f"a row of {table.name} cannot stand on {name}: {why}") from error
     if sent != arrived:
         raise Refused(
             f"{table.name} came out different: {sent.n} rows were sent and {arrived.n} arrived, "
-            "or with other contents; nothing was moved"
+            "or with other contents; nothing was stored"
         )
     return sent.n
 
