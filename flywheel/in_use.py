@@ -21,6 +21,7 @@ from flywheel.judge.shadows import Shadow
 from flywheel.metrics import read_metrics
 from flywheel.metrics.rubric_files import RubricMetric, read_rubrics
 from flywheel.models.embedder import Embedder, load_embedder
+from flywheel.models.ray_engine import engine_of
 from flywheel.records import JUDGE_TARGET
 from flywheel.registry import CHAMPION, SHADOW, alias_of, targets_with
 from flywheel.store import Project
@@ -33,7 +34,9 @@ from flywheel.training.targets import Target, targets_of
 
 def embedder_of(project: Project) -> Embedder:
     """The project's embedder; the same object for the whole process."""
-    return load_embedder(project.settings.judge.embedder, project.settings.compute.threads)
+    compute = project.settings.compute
+    engine = engine_of(compute)
+    return load_embedder(project.settings.judge.embedder, compute.threads, engine=engine)
 
 
 def levers_of(project: Project) -> InputLevers:

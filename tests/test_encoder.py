@@ -10,10 +10,9 @@ import torch
 from flywheel.in_use import judge_of, reader_of
 from flywheel.judge.encoder import FrozenModel
 from flywheel.judge.judge import Judge
-from flywheel.judge.lora import LoraModel, PairEncoder, base_model, lora_model
+from flywheel.judge.lora import LoraModel, PairEncoder
 from flywheel.judge.precision import in_precision
 from flywheel.judge.reactions import Reaction, reactions_of
-from flywheel.models.adapters import quiet_peft
 from flywheel.models.embedder import BUNDLED, Embedder, load_embedder
 from flywheel.models.engine import (
     precision_here,
@@ -21,13 +20,10 @@ from flywheel.models.engine import (
     tokens_a_batch,
     version_in,
 )
-from flywheel.settings import TrainingSettings
 from flywheel.store import Project
-from flywheel.traces.conversations import InputLevers
-from flywheel.training.fit import fit_judge
+from tests.drawn import drawn_encoder, drawn_judge
 from tests.made_up import made_up
 
-LEVERS = InputLevers()
 LONG = "The crate is grey. " * 400
 TEXTS = ["", "no", LONG, "Where is the crate?", "¿Dónde está?", " \n ", "🙂" * 300, "no"]
 
@@ -39,31 +35,12 @@ def embedder() -> Embedder:
 
 @pytest.fixture(scope="module")
 def encoder(embedder: Embedder) -> PairEncoder:
-    """A pair encoder whose adapter changes much: more than a training does."""
-    from peft import LoraConfig, get_peft_model
-
-    torch.manual_seed(0)
-    config = LoraConfig(r=4, lora_alpha=32, target_modules="all-linear")
-    with quiet_peft():
-        model = get_peft_model(base_model(embedder), config).eval()
-    for name, weight in model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(weight, std=0.02)
-    return PairEncoder(embedder, model)
+    return drawn_encoder(embedder)
 
 
 @pytest.fixture(scope="module")
 def judge(embedder: Embedder, encoder: PairEncoder) -> Judge:
-    """A fitted judge whose adapter was drawn, not trained."""
-    fitted, _ = fit_judge(
-        made_up(40, n_rounds=2), [], embedder, LEVERS, TrainingSettings(), with_lora=False
-    )
-    frozen = fitted.models["frozen"]
-    assert isinstance(frozen, FrozenModel)
-    coef = np.random.default_rng(0).normal(size=embedder.dim)
-    models = {**fitted.models, "lora": lora_model(frozen, encoder, coef, 0.1)}
-    calibrations = {**fitted.calibrations, "lora": fitted.calibrations["frozen"]}
-    return replace(fitted, models=models, calibrations=calibrations, best="lora")
+    return drawn_judge(embedder, encoder)
 
 
 @pytest.fixture

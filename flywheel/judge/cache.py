@@ -17,6 +17,7 @@ from flywheel.errors import FlywheelError
 from flywheel.judge.judge import Judge, Opinion
 from flywheel.judge.prompted import Example, PromptedJudge, Unjudged
 from flywheel.judge.prompts import few_shot_key
+from flywheel.models.engine import CPU_TIME
 from flywheel.records import Conversation, Tier
 from flywheel.store.ledger import Ledger, now
 from flywheel.store.tables import verdict_cache
@@ -109,8 +110,8 @@ def fitted_opinions(
 ) -> tuple[list[Opinion | None], int]:
     """A fitted tier's opinion of each conversation, and how many were known before.
 
-    What an opinion cost is the CPU time of this process, all of its threads, while its chunk was
-    read, shared equally and at the price of an hour; memory, disk and waiting are not in it.
+    What an opinion cost is the CPU time of all threads that read its chunk, in this process and in
+    others, shared equally and at the price of an hour; memory, disk and waiting are not in it.
     """
     version = judge.models[tier].version
     # Opinions of fitted tiers do not depend on few-shots.
@@ -121,20 +122,23 @@ def fitted_opinions(
         (i for i, one in enumerate(asked) if one not in known),
         key=lambda i: sum(len(t.text) for t in conversations[i].turns),
     )
-    for start in range(0, len(missing), CHUNK):
-        rows = missing[start : start + CHUNK]
-        began, cpu = time.perf_counter(), time.process_time()
-        opinions = judge.opinions([conversations[i] for i in rows], tier)
-        each_ms = (time.perf_counter() - began) * 1000 / len(rows)
-        each_usd = (time.process_time() - cpu) / 3600 * usd_per_cpu_hour / len(rows)
-        fresh = {
-            asked[i]: replace(opinion, cost_usd=each_usd, latency_ms=each_ms)
-            for i, opinion in zip(rows, opinions, strict=True)
-            if opinion is not None
-        }
-        cache.add(version, fresh, each_ms)
-        known |= fresh
-        progress(start + len(rows), len(missing))
+    chunks = [missing[start : start + CHUNK] for start in range(0, len(missing), CHUNK)]
+    done = 0
+    with judge.reading(([conversations[i] for i in rows] for rows in chunks), tier):
+        for rows in chunks:
+            began, cpu = time.perf_counter(), CPU_TIME.seconds()
+            opinions = judge.opinions([conversations[i] for i in rows], tier)
+            each_ms = (time.perf_counter() - began) * 1000 / len(rows)
+            each_usd = (CPU_TIME.seconds() - cpu) / 3600 * usd_per_cpu_hour / len(rows)
+            fresh = {
+                asked[i]: replace(opinion, cost_usd=each_usd, latency_ms=each_ms)
+                for i, opinion in zip(rows, opinions, strict=True)
+                if opinion is not None
+            }
+            cache.add(version, fresh, each_ms)
+            known |= fresh
+            done += len(rows)
+            progress(done, len(missing))
     found = (known.get(one) for one in asked)
     given = [opinion if isinstance(opinion, Opinion) else None for opinion in found]
     return given, len(conversations) - len(missing)

@@ -5,7 +5,8 @@ turn, the answer and the request before it are embedded apart, and a linear mode
 products and the lexical tier's features side by side.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -17,6 +18,7 @@ from flywheel.judge.judge import array_fingerprint
 from flywheel.judge.prototypes import PrototypeCoder, error_logit, prototypes_version
 from flywheel.judge.reactions import Floats, Pooling, Reaction
 from flywheel.models.embedder import Embedder, Vectors
+from flywheel.models.engine import Job
 from flywheel.records import Tier
 
 # Products of unit vectors are small beside the vectors; by this they count alike.
@@ -25,6 +27,8 @@ COSINE_WEIGHT = 0.2
 _CLIP = 4.0
 # Reactions whose dense features are in memory at once: 3,072 doubles each.
 _BATCH = 2048
+# What the prototypes are held against, in the order in which it is embedded.
+_SIDES = ("text", "request")
 
 Views = NDArray[np.float32]
 
@@ -42,8 +46,16 @@ class TurnEncoder(Protocol):
 
 def views_of(encoder: TurnEncoder, reactions: Sequence[Reaction]) -> Views:
     """Embeddings of the user's turn, the answer and the request: shape (n, 3, dim)."""
-    texts = [text for r in reactions for text in (r.text, r.answer, r.request)]
-    return encoder.encode(texts).reshape(len(reactions), 3, -1)
+    return encoder.encode(_texts_of(reactions)).reshape(len(reactions), 3, -1)
+
+
+def plan_views(embedder: Embedder, groups: Iterable[Sequence[Reaction]]) -> Iterator[list[Job]]:
+    """For each group, what `views_of` of one group after the other will have read."""
+    return embedder.plan(_texts_of(group) for group in groups)
+
+
+def _texts_of(reactions: Sequence[Reaction]) -> list[str]:
+    return [text for r in reactions for text in (r.text, r.answer, r.request)]
 
 
 def cosines(views: Views) -> Floats:
@@ -85,10 +97,17 @@ class EncoderPrototypes:
 
     def read(self, reactions: Sequence[Reaction]) -> tuple[Floats, Floats]:
         """Logits of shape (n,) and code scores of shape (n, 8)."""
-        user = self.embedder.encode([r.text for r in reactions])
-        request = self.embedder.encode([r.request for r in reactions])
+        user, request = (
+            self.embedder.encode([getattr(r, name) for r in reactions]) for name in _SIDES
+        )
         codes = PrototypeCoder(self.embedder).code_scores(user, request)
         return error_logit(codes), codes
+
+    def reading(self, groups: Iterable[Sequence[Reaction]]) -> AbstractContextManager[None]:
+        """Within it these groups will be read, one after the other."""
+        parts = ([getattr(r, name) for r in group] for group in groups for name in _SIDES)
+        jobs = (job for part in self.embedder.plan(parts) for job in part)
+        return self.embedder.engine.reading(jobs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +154,11 @@ class FrozenModel:
         views = views_of(self.embedder, reactions)
         codes = PrototypeCoder(self.embedder).code_scores(views[:, 0], views[:, 2])
         return self.logits(views, raw_features(reactions)), codes
+
+    def reading(self, groups: Iterable[Sequence[Reaction]]) -> AbstractContextManager[None]:
+        """Within it these groups will be read, one after the other."""
+        jobs = (job for part in plan_views(self.embedder, groups) for job in part)
+        return self.embedder.engine.reading(jobs)
 
     def logits(self, views: Views, raw: RawFeatures) -> Floats:
         """Logits from embeddings that are there already, shape (n,)."""

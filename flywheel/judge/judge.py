@@ -7,10 +7,11 @@ calibration and the say of similar corrections.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +50,14 @@ class ReactionModel(Protocol):
 
     def read(self, reactions: Sequence[Reaction]) -> tuple[Floats, Floats]:
         """Logits of shape (n,), and scores of shape (n, 8) in the order of REASON_CODES."""
+
+
+@runtime_checkable
+class ReadsAhead(Protocol):
+    """A tier whose batches may be read in other processes, before it is asked."""
+
+    def reading(self, groups: Iterable[Sequence[Reaction]]) -> AbstractContextManager[None]:
+        """Within it these groups will be read, one after the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +126,15 @@ class Judge:
     def tier_version(self, tier: Tier) -> str:
         """What the rows of one tier name as their judge version."""
         return f"{self.version}/{tier}"
+
+    def reading(
+        self, chunks: Iterable[Sequence[Conversation]], tier: Tier
+    ) -> AbstractContextManager[None]:
+        """Within it `opinions` of these will be asked for, one chunk after the other."""
+        model = self.models[tier]
+        if not isinstance(model, ReadsAhead):
+            return nullcontext()
+        return model.reading(reactions_of(chunk, model.pooling) for chunk in chunks)
 
     def opinions(self, conversations: Sequence[Conversation], tier: Tier) -> list[Opinion | None]:
         """One opinion a conversation, None where it has no reaction to judge."""

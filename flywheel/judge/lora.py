@@ -5,21 +5,23 @@ the user's turn as one pair, and adds its say to the frozen logit. It starts at 
 few labels can leave it there.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import tee
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from flywheel.judge.encoder import FrozenModel, views_of
+from flywheel.judge.encoder import FrozenModel, plan_views, views_of
 from flywheel.judge.features import raw_features
 from flywheel.judge.judge import array_fingerprint
 from flywheel.judge.prototypes import PrototypeCoder
 from flywheel.judge.reactions import Floats, Pooling, Reaction
-from flywheel.models.embedder import Embedder
-from flywheel.models.engine import Precision, token_batches, tokens_a_batch
+from flywheel.models.embedder import Embedder, Vectors
+from flywheel.models.engine import Batch, Job, Precision, token_batches, tokens_a_batch
 from flywheel.models.merged import MergedCopy, PlainLora, plain_lora_of, read_plain_lora
 from flywheel.records import Tier
 from flywheel.safety import encodable
@@ -65,18 +67,66 @@ class PairReader:
 
     def vectors(self, reactions: Sequence[Reaction], precision: Precision = "float32") -> Floats:
         """Mean of the last layer over each pair's tokens: shape (n, dim)."""
+        engine, reader = self._embedder.engine, self._reader(precision)
+        with reader.copy.holding(reader.adapter) as model:
+            jobs = self._jobs(reactions, model, reader)
+            found = np.empty((len(reactions), model.config.hidden_size))
+            with engine.reading(job for _, job in jobs):
+                for rows, job in jobs:
+                    found[rows] = engine.read(job, reader)
+        return found
+
+    def plan(self, reactions: Sequence[Reaction], precision: Precision) -> list[Job]:
+        """What `vectors` will have read."""
+        reader = self._reader(precision)
+        with reader.copy.holding(reader.adapter) as model:
+            return [job for _, job in self._jobs(reactions, model, reader)]
+
+    def _reader(self, precision: Precision) -> "_BatchReader":
+        embedder = self._embedder
+        return _BatchReader(
+            embedder.folder, embedder.threads, precision, self.adapter, self._padding
+        )
+
+    def _jobs(
+        self,
+        reactions: Sequence[Reaction],
+        model: Any,  # noqa: ANN401  # a transformers model, untyped
+        reader: "_BatchReader",
+    ) -> list[tuple[list[int], Job]]:
+        """Rows that are read together, and how; while the copy is held.
+
+        The tokenizer is shared as the copy is, and is not for two threads at once.
+        """
+        tokens = self.tokens(reactions)
+        budget = tokens_a_batch(next(model.parameters()))
+        return [
+            (rows, (reader, tuple(tuple(tokens[i]) for i in rows)))
+            for rows in token_batches([len(row) for row in tokens], budget)
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class _BatchReader:
+    """Reads batches of token ids with an adapter in whichever process it is in."""
+
+    folder: Path
+    threads: int
+    precision: Precision
+    adapter: PlainLora
+    padding: int
+
+    @property
+    def copy(self) -> MergedCopy:
+        """What it reads with."""
+        return shared_copy(self.folder, self.threads, self.precision)
+
+    def __call__(self, batch: Batch) -> Vectors:
         import torch
 
-        copy = shared_copy(self._embedder.folder, self._embedder.threads, precision)
-        with copy.holding(self.adapter) as model, torch.inference_mode():
-            # The tokenizer is shared as well, and is not for two threads at once.
-            tokens = self.tokens(reactions)
-            found = np.empty((len(tokens), model.config.hidden_size))
-            budget = tokens_a_batch(next(model.parameters()))
-            for rows in token_batches([len(row) for row in tokens], budget):
-                pooled = _pooled(model, [tokens[i] for i in rows], self._padding)
-                found[rows] = pooled.cpu().double().numpy()
-        return found
+        with self.copy.holding(self.adapter) as model, torch.inference_mode():
+            pooled: Vectors = _pooled(model, batch, self.padding).cpu().numpy()
+        return pooled
 
 
 class PairEncoder(PairReader):
@@ -145,6 +195,17 @@ class LoraModel:
         logits = self.frozen.logits(views, raw_features(reactions))
         said = self.encoder.vectors(reactions, self.frozen.embedder.precision) @ self.coef
         return logits + said + self.intercept, codes
+
+    def reading(self, groups: Iterable[Sequence[Reaction]]) -> AbstractContextManager[None]:
+        """Within it these groups will be read, one after the other."""
+        return self.frozen.embedder.engine.reading(self._plan(groups))
+
+    def _plan(self, groups: Iterable[Sequence[Reaction]]) -> Iterator[Job]:
+        embedder = self.frozen.embedder
+        ahead, again = tee(groups)
+        for group, views in zip(ahead, plan_views(embedder, again), strict=True):
+            yield from views
+            yield from self.encoder.plan(group, embedder.precision)
 
 
 def lora_model(

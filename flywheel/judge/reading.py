@@ -7,7 +7,6 @@ twice.
 """
 
 import heapq
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -17,6 +16,7 @@ from flywheel.judge.examples import Cases, read_cases, read_examples
 from flywheel.judge.judge import NO_EXAMPLES, Examples, Judge
 from flywheel.judge.prompted import PromptedJudge, Unjudged
 from flywheel.judge.score_rows import TierRows
+from flywheel.models.engine import CPU_TIME
 from flywheel.records import Conversation, Tier, Verdict, unit_hash
 from flywheel.store import Stores
 from flywheel.traces.applications import EVERY, Applications
@@ -79,11 +79,10 @@ class DayReading:
         while True:
             page, sampled = self._page(last)
             eligible = [c for c in page if c.is_eligible]
-            # The processor time of this process, all threads, while the tier reads: no input, no
-            # output.
-            cpu = time.process_time()
+            # While the tier reads: no input, no output.
+            cpu = CPU_TIME.seconds()
             verdicts = self.judge.verdicts(eligible, self.judge.opinions(eligible, tier), tier)
-            rows.cost_usd += (time.process_time() - cpu) / 3600 * self.usd_per_cpu_hour
+            rows.cost_usd += (CPU_TIME.seconds() - cpu) / 3600 * self.usd_per_cpu_hour
             rows.add(verdicts)
             self.attempted += len(page)
             self.eligible += len(eligible)

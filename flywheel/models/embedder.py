@@ -1,12 +1,14 @@
 """The embedder: texts in, unit vectors out; what retrieval and the encoder judges stand on.
 
 The one idea is that a text is embedded once a process: vectors are cached by the text's hash, and
-what is missing is embedded in batches of like length and bounded size (engine.py).
+what is missing is embedded in batches of like length and bounded size, here or elsewhere
+(engine.py).
 """
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,7 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flywheel.errors import BadArtifact
-from flywheel.models.engine import Precision, token_batches, tokens_a_batch, version_in
+from flywheel.models.engine import (
+    LOCAL,
+    Batch,
+    Engine,
+    Job,
+    Precision,
+    token_batches,
+    tokens_a_batch,
+    version_in,
+)
 from flywheel.models.folders import folder_of, weights_hash
 from flywheel.safety import encodable
 
@@ -53,10 +64,17 @@ class Embedder:
     they are run in where those are not float32.
     """
 
-    def __init__(self, name: str = BUNDLED, threads: int = 1, precision: Precision = "float32"):
+    def __init__(
+        self,
+        name: str = BUNDLED,
+        threads: int = 1,
+        precision: Precision = "float32",
+        engine: Engine = LOCAL,
+    ):
         self.name = name
         self.threads = threads
         self.precision = precision
+        self.engine = engine
         self.folder = model_folder(name)
         self.version = version_in(f"{Path(name).name}-{weights_hash(self.folder)[:12]}", precision)
         self._cache: dict[bytes, Vectors] = {}
@@ -69,10 +87,7 @@ class Embedder:
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """Unit vectors, float32 of shape (n_texts, dim), in the order of the texts."""
-        keys = [
-            hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).digest()
-            for text in texts
-        ]
+        keys = [_key(text) for text in texts]
         missing = {
             key: text for key, text in zip(keys, texts, strict=True) if key not in self._cache
         }
@@ -86,26 +101,57 @@ class Embedder:
             np.stack([self._cache[key] for key in keys]) if keys else np.empty((0, 0), np.float32)
         )
 
+    def plan(self, parts: Iterable[Sequence[str]]) -> Iterator[list[Job]]:
+        """For each part, the jobs that `encode` of one part after the other will make of it."""
+        planned: set[bytes] = set()
+        for texts in parts:
+            found = {_key(text): text for text in texts}
+            missing = {
+                key: text
+                for key, text in found.items()
+                if key not in self._cache and key not in planned
+            }
+            planned |= missing.keys()
+            jobs = self._jobs([encodable(text) for text in missing.values()])
+            yield [job for _, job in jobs]
+
+    def encode_batch(self, texts: Batch) -> Vectors:
+        """Unit vectors of texts that are read at once, without the cache."""
+        encoded: Vectors = self.model().encode(
+            list(texts),
+            batch_size=len(texts),
+            normalize_embeddings=True,
+            show_progress_bar=False,
+            convert_to_numpy=True,
+        )
+        return encoded.astype(np.float32)
+
     def _vectors(self, texts: Sequence[str]) -> list[Vectors]:
+        jobs = self._jobs(texts)
+        vectors: dict[int, Vectors] = {}
+        with self.engine.reading(job for _, job in jobs):
+            for rows, job in jobs:
+                read = self.engine.read(job, self.encode_batch)
+                vectors.update(zip(rows, read, strict=True))
+        return [vectors[i] for i in range(len(texts))]
+
+    def _jobs(self, texts: Sequence[str]) -> list[tuple[list[int], Job]]:
+        """Rows of the texts that are read together, and how."""
+        if not texts:
+            return []
         model = self.model()
         budget = tokens_a_batch(next(model.parameters()))
-        vectors: dict[int, Vectors] = {}
-        for rows in token_batches(_lengths(model, texts), budget):
-            encoded = model.encode(
-                [texts[i] for i in rows],
-                batch_size=len(rows),
-                normalize_embeddings=True,
-                show_progress_bar=False,
-                convert_to_numpy=True,
-            )
-            vectors.update(zip(rows, encoded.astype(np.float32), strict=True))
-        return [vectors[i] for i in range(len(texts))]
+        reader = _TextReader(self.name, self.threads, self.precision)
+        return [
+            (rows, (reader, tuple(texts[i] for i in rows)))
+            for rows in token_batches(_lengths(model, texts), budget)
+        ]
 
     def in_precision(self, precision: Precision) -> "Embedder":
         """The same weights run in other numbers; one object for the whole process."""
         if precision == self.precision:
             return self
-        return load_embedder(self.name, self.threads, precision)
+        return load_embedder(self.name, self.threads, precision, self.engine)
 
     def model(self) -> "SentenceTransformer":
         """The model itself, loaded on first use (seconds)."""
@@ -126,10 +172,29 @@ class Embedder:
 
 @lru_cache(maxsize=4)
 def load_embedder(
-    name: str = BUNDLED, threads: int = 1, precision: Precision = "float32"
+    name: str = BUNDLED,
+    threads: int = 1,
+    precision: Precision = "float32",
+    engine: Engine = LOCAL,
 ) -> Embedder:
     """The embedder of this name; the same object for the whole process."""
-    return Embedder(name, threads, precision)
+    return Embedder(name, threads, precision, engine)
+
+
+@dataclass(frozen=True, slots=True)
+class _TextReader:
+    """Reads batches of an embedder in whichever process it is in."""
+
+    name: str
+    threads: int
+    precision: Precision
+
+    def __call__(self, batch: Batch) -> Vectors:
+        return load_embedder(self.name, self.threads, self.precision).encode_batch(batch)
+
+
+def _key(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).digest()
 
 
 def _in_float32(_module: object, _given: object, features: dict[str, Any]) -> dict[str, Any]:

@@ -1,19 +1,74 @@
-"""How an encoder's transformer is run: in which numbers, and in batches of how many tokens.
+"""How an encoder's transformer is run: in which numbers, in batches of how many tokens, and where.
 
 Token counts in, batches out. A batch is as many texts of like length as fit a budget of tokens:
 little of it is padding, its activations stay in a core's cache, and memory does not grow with the
 longest text. In which numbers a model is run is part of its version, for other numbers give other
-logits; batches are not, for they move a logit by rounding alone.
+logits; batches are not, for they move a logit by rounding alone. Where a batch is read changes
+nothing, for it is the same batch.
 """
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import torch
 
 Precision = Literal["float32", "bfloat16"]
+# Texts, or the token ids of each row.
+Batch = tuple[Any, ...]
+# A batch in, a float32 row of it for each of its rows out.
+BatchReader = Callable[[Batch], NDArray[np.float32]]
+# A batch, and what reads it in another process: it is sent there, and is compared and hashed here.
+Job = tuple[BatchReader, Batch]
+
+
+class Engine(Hashable, Protocol):
+    """Where batches are read."""
+
+    def reading(self, jobs: Iterable[Job]) -> AbstractContextManager[None]:
+        """Within it these jobs will be asked for, in about this order."""
+
+    def read(self, job: Job, here: BatchReader) -> NDArray[np.float32]:
+        """What is made of the batch; `here` does it in this process."""
+
+
+class LocalEngine:
+    """Reads a batch in this process when it is asked for."""
+
+    def reading(self, jobs: Iterable[Job]) -> AbstractContextManager[None]:
+        """Nothing is done ahead; the jobs are not even looked at."""
+        return nullcontext()
+
+    def read(self, job: Job, here: BatchReader) -> NDArray[np.float32]:
+        """Reads it."""
+        return here(job[1])
+
+
+LOCAL = LocalEngine()
+
+
+class CpuTime:
+    """The CPU seconds of this process, all threads, and of others while they read for it."""
+
+    def __init__(self) -> None:
+        self._elsewhere_s = 0.0
+
+    def seconds(self) -> float:
+        """Of both, since some moment in the past."""
+        return time.process_time() + self._elsewhere_s
+
+    def add(self, seconds: float) -> None:
+        """Count what another process took."""
+        self._elsewhere_s += seconds
+
+
+CPU_TIME = CpuTime()
 
 # Tokens of a batch and thread, padding included. MiniLM read most texts a CPU-second with these, of
 # 256, 512, 1,024 and 4,096; with the last a third fewer.

@@ -72,6 +72,17 @@ class ComputeSettings(Table):
     usd_per_cpu_hour: float = Field(
         0.05, ge=0, description="What an hour of one core costs; prices the tiers that run here."
     )
+    engine: Literal["local", "ray"] = Field(
+        "local",
+        description="Where batches of the encoder are read: in this process, or by Ray Data, with "
+        "the extra `ray`; the same rows.",
+    )
+    ray_address: str = Field(
+        "", description="Of a Ray cluster; empty starts Ray on this machine, for this process."
+    )
+    ray_workers: int = Field(
+        0, ge=0, description="Batches read at once, of `threads` each, at most; 0 is what fits."
+    )
 
 
 class TracesSettings(Table):
