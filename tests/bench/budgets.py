@@ -180,7 +180,7 @@ BUDGETS = (
         at("p95_ms"),
     ),
     Budget(
-        "a day of 1,000,000 traces, memory",
+        "1,000,000 traces in 28 days, memory",
         "loop",
         6 * 1024,
         "MB",
