@@ -8,7 +8,9 @@ are of this process, of the workers while they read, and of Ray's own processes,
 says of them. Rows must be the same to the bit, else it fails.
 
 Ray pays from `cores` on. A row takes `here` seconds in this process; with Ray `own` of this process
-and of Ray's, which no core takes off it, and `read` of a worker; and `start` goes before n rows:
+and of Ray's, which no core takes off it, and `read` of a worker; and `start` goes before n rows.
+All are CPU seconds, which hold on a busy machine as well; those of the start as if nothing in it
+went on at once.
 
     start + n * (own + read / cores) < n * here    <=>    cores > read / (here - own - start / n)
 """
@@ -136,7 +138,7 @@ def pays(what: str, here: dict[str, float], there: dict[str, float]) -> None:
     own = there["cpu_ms"] - there["read_ms"]
     cores: dict[str, float | None] = {}
     for rows in (1_000, 10_000, 100_000, 1_000_000):
-        left = here["cpu_ms"] - own - STARTED["wall_s"] * 1000 / rows
+        left = here["cpu_ms"] - own - STARTED["cpu_s"] * 1000 / rows
         cores[str(rows)] = round(there["read_ms"] / left, 2) if left > 0 else None
     report("ray", stage=f"{what}: cores from which it pays, by rows", own_ms=round(own, 3), **cores)
 
