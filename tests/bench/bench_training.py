@@ -1,14 +1,14 @@
 """Training beside TRL's SFTTrainer, and the judge's 700 traces: tokens and seconds of one CPU.
 
-    python -m tests.bench.bench_training [N] [--judge] [--tiny]
+    python -m tests.bench.bench_training [N] [--tiny]
 
 Prints a JSON line a contestant, each measured in a process of its own on the same data, base,
 seed, rank, batches of 16, one epoch and numbers; the loss is that of the same validation rows, by
-the same code. Both see N (200) questions of GSM8K; the base is SmolLM2-135M as `make smollm2`
+the same code. Both see N (64) questions of GSM8K; the base is SmolLM2-135M as `make smollm2`
 prepares it, or with `--tiny` a Llama of some million random numbers. Tokens are those of the rows,
 without padding. TRL is measured as it comes, and with rows of like length together. Budget: at
-least as many tokens a CPU-second as TRL. With `--judge` the 700 traces of a set of labels too, by
-all tiers: at most 360 CPU-s. Data are in `FLYWHEEL_BENCH_DATA`.
+least as many tokens a CPU-second as TRL. Last the 700 traces of a set of labels, by all tiers of
+the judge: at most 360 CPU-s. Data are in `FLYWHEEL_BENCH_DATA`.
 """
 
 import json
@@ -205,7 +205,7 @@ def judge() -> None:
 def run() -> None:
     arguments = [each for each in sys.argv[1:] if not each.startswith("--")]
     flags = {each for each in sys.argv[1:] if each.startswith("--")}
-    n = int(arguments[0]) if arguments else 200
+    n = int(arguments[0]) if arguments else 64
     if "--one" in flags:
         one(arguments[1], n, "--tiny" in flags)
         return
@@ -213,8 +213,7 @@ def run() -> None:
         again = [sys.executable, "-m", "tests.bench.bench_training", str(n), contestant, "--one"]
         env = {**os.environ, "OMP_NUM_THREADS": "1"}
         subprocess.run([*again, *(flags & {"--tiny"})], check=True, env=env)
-    if "--judge" in flags:
-        judge()
+    judge()
 
 
 if __name__ == "__main__":
