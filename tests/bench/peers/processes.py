@@ -1,5 +1,6 @@
 """A product's processes as one group: what they used, what they held, and how they are ended."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -77,12 +78,14 @@ class Group:
         self._watcher.join()
         if self._fields():
             os.killpg(self.number, by)
-        self.process.wait(60)
         deadline = time.monotonic() + 30
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(30)
         while self._fields() and time.monotonic() < deadline:
             time.sleep(0.1)
         if self._fields():
             os.killpg(self.number, signal.SIGKILL)
+            self.process.wait(30)
         self.log.close()
 
     def _watch(self) -> None:
