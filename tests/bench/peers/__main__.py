@@ -29,8 +29,8 @@ from tests.bench.peers.product import Figures, Product, send
 
 PRODUCTS = {"flywheel": Here, "mlflow": Mlflow, "phoenix": Phoenix}
 PARTS = ("ingest", "pages", "kill", "metrics", "judge", "queue")
-# Requests of a page that are timed, after one that is not; a page past the time is timed less, and one
-# without an answer after the last of these seconds is given up.
+# Requests of a page that are timed, after one that is not; a page past the time is timed less, and
+# one without an answer after the last of these seconds is given up.
 N_PAGES, PAGES_S, PATIENCE_S = 30, 60.0, 120.0
 
 
