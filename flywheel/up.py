@@ -283,7 +283,8 @@ def _refuse_busy(plan: _Plan) -> None:
             (p for p in range(port + 1, 65536) if p not in taken and _is_free(host, p)), None
         )
         option = "--port" if part == "web" else "--dagster-port"
-        hint = f"; try `flywheel up {option} {free}`" if free else ""
+        only = f" --only {part}" if len(plan.parts) == 1 else ""
+        hint = f"; try `flywheel up{only} {option} {free}`" if free else ""
         raise TryAgain(f"port {port} of {host} is in use by another program{hint}")
 
 

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from dagster_defs.orphans import fail_orphans
+from flywheel.cli import main
 from flywheel.errors import TryAgain
 from flywheel.store import Project, open_project
 from flywheel.up import HOST, prepare_home, run_up, warn_of_listeners
@@ -45,6 +46,20 @@ def test_a_taken_port_is_refused_and_a_free_one_named(
     assert suggested > taken_port
     with socket.socket() as free:
         free.bind((HOST, suggested))
+
+
+def test_the_command_that_is_named_for_a_taken_port_starts_what_was_asked_for(
+    project: Project, taken_port: int
+) -> None:
+    with pytest.raises(TryAgain, match=r"try `flywheel up --only web --port \d+`"):
+        run_up(project.folder, taken_port, None, "web")
+
+
+@pytest.mark.parametrize("port", ["0", "65535", "80000", "x"])
+def test_a_port_that_is_none_is_refused(project: Project, port: str) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["--project", str(project.folder), "up", "--port", port])
+    assert stop.value.code == 2
 
 
 def test_the_instance_of_a_project_is_made_once_and_then_its_own(project: Project) -> None:

@@ -38,7 +38,7 @@ from flywheel.cli.evolution_selection import next_, select
 from flywheel.cli.evolution_show import show
 from flywheel.cli.failures import FAILURES, failure_of
 from flywheel.cli.measures import of_metrics, of_steps
-from flywheel.cli.output import as_json, emit, emit_rows, progress_bar, words
+from flywheel.cli.output import PORT, as_json, emit, emit_rows, progress_bar, words
 from flywheel.cli.panel import panel
 from flywheel.errors import BadInput, FlywheelError
 from flywheel.settings import PROJECT_FILE
@@ -149,9 +149,9 @@ def demo(target: Path, as_json: bool) -> None:
 
 
 @cli.command()
-@click.option("--port", default=3000, show_default=True, help="Port of the web app.")
+@click.option("--port", type=PORT, default=3000, show_default=True, help="Port of the web app.")
 @click.option(
-    "--dagster-port", type=int, help="Port of Dagster; the one after --port unless given."
+    "--dagster-port", type=PORT, help="Port of Dagster; the one after --port unless given."
 )
 @click.option("--only", type=click.Choice(["web", "dagster"]), help="Start one of the two.")
 @click.option(

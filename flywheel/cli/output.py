@@ -27,6 +27,8 @@ paper = Console(
     emoji=False,
 )
 
+# The one after it is Dagster's, unless that is named.
+PORT = click.IntRange(1, 65_534)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON value on stdout.")
 
 
@@ -51,7 +53,7 @@ def emit(report: object, as_json: bool) -> None:
     elif isinstance(value, dict):
         width = max((len(key) for key in value), default=0)
         for key, item in value.items():
-            click.echo(f"{key:<{width}}  {_short(item)}")
+            click.echo(f"{key:<{width}}  {_short(item) or 'none'}")
     else:
         for item in value:
             click.echo(_short(item))

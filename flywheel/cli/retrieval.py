@@ -78,6 +78,11 @@ def ask(
         columns += ["age_days", "score", "node", "parent", "good_tool_calls", "bad_tool_calls"]
     emit_rows(columns, [[one[name] for name in columns] for one in shown], as_json)
     words.print(f"{len(shown)} examples, of {served.index_version}")
+    if not shown:
+        words.print(
+            f"No correction of {app} is like it to {settings.min_similarity} or more "
+            "(retrieval.min_similarity); what is of the holdout or switched off is not served."
+        )
 
 
 _APP = click.option("--app", help="All examples of this application.")

@@ -8,14 +8,18 @@ from pathlib import Path
 
 import click
 
-from flywheel.cli.output import as_json, emit_rows, words
+from flywheel.cli.output import PORT, as_json, emit_rows, words
 from flywheel.records import ROLES
 from flywheel.settings import read_settings
 from flywheel.store import find_project
 from flywheel.store.ledger import Ledger
 
 _port = click.option(
-    "--port", default=3000, show_default=True, help="Of the link, where web.public_url is empty."
+    "--port",
+    type=PORT,
+    default=3000,
+    show_default=True,
+    help="Of the link, where web.public_url is empty.",
 )
 
 

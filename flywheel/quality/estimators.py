@@ -5,6 +5,7 @@ first is settled by how the labels were drawn, never by what they say: a uniform
 labels of a known chance, then those of an unknown one.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -105,9 +106,11 @@ def _by_draw(method: str, audit: Audit) -> Outcome:
 
     if response is not None and response < MIN_RESPONSE_RATE:
         drawn = "audit items" if method == PPI else "drawn items"
+        more = math.ceil(MIN_RESPONSE_RATE * n / response - n) if response else 0
         return refused(
             f"{response:.0%} of the {drawn} are decided, and an estimate needs "
-            f"{MIN_RESPONSE_RATE:.0%}: those left out may differ from the rest"
+            f"{MIN_RESPONSE_RATE:.0%}{f', {more} more' if more else ''}: "
+            "those left out may differ from the rest"
         )
     if n < MIN_AUDIT_LABELS:
         kind = "audit labels" if method == PPI else "labels of known chance"
