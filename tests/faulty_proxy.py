@@ -160,7 +160,8 @@ def completion(text: str, usage: tuple[int, int] = (100, 20), **message: object)
     if logprobs := message.pop("logprobs", None):
         choice["logprobs"] = logprobs
     total = {"prompt_tokens": usage[0], "completion_tokens": usage[1], "total_tokens": sum(usage)}
-    return {"id": "1", "object": "chat.completion", "choices": [choice], "usage": total}
+    about = {"id": "1", "object": "chat.completion", "created": 0, "model": "double"}
+    return {**about, "choices": [choice], "usage": total}
 
 
 class Double(Server):
