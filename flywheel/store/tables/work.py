@@ -44,9 +44,10 @@ trace_documents = sa.Table(
     sa.Column("is_last", sa.Boolean, nullable=False, server_default=sa.true()),
 )
 
-# The newest first.
+# The newest first: of all, of an application, of a session.
 sa.Index(None, *trace_documents.c["is_last", "day", "published_at"])
-sa.Index(None, trace_documents.c.session_id)
+sa.Index(None, *trace_documents.c["app", "is_last", "day", "published_at"])
+sa.Index(None, *trace_documents.c["session_id", "is_last", "day", "published_at"])
 
 # One row a snapshot of warehouse rows, kept as Parquet, from which the warehouse is rebuilt.
 snapshots = sa.Table(

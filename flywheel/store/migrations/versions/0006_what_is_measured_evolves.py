@@ -75,4 +75,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("mode_id", name=op.f("pk_failure_modes")),
     )
     op.create_index(op.f("ix_failure_modes_found_at"), "failure_modes", ["found_at"])
-    op.create_index(op.f("ix_trace_documents_session_id"), "trace_documents", ["session_id"])
+    for first in ("app", "session_id"):
+        op.create_index(
+            op.f(f"ix_trace_documents_{first}_is_last_day_published_at"),
+            "trace_documents",
+            [first, "is_last", "day", "published_at"],
+        )
