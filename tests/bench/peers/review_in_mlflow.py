@@ -32,6 +32,8 @@ def review_in_mlflow(base: str, n: int, seconds: float) -> Figures:
     names = [f"reviewer-{i}" for i in range(N_REVIEWERS)]
     shared = new_queue(desk, "shared", traces, names)
     figures = _shift(base, [shared] * N_REVIEWERS, names, seconds)
+    # The server has closed what nothing was asked on meanwhile.
+    desk = Desk(base)
     own = [new_queue(desk, f"own-{i}", traces[i::N_REVIEWERS], [names[i]]) for i in range(5)]
     apart = _shift(base, own, names, seconds)
     return figures | {f"apart_{key}": value for key, value in apart.items()}
