@@ -346,22 +346,24 @@ torch.set_num_threads(1)
 settings = SETTINGS.model_copy(update={"epochs": 6, "patience": 50})
 
 
-def child():
-    descent.CHECKPOINT_S = 0.0
-    fit(base, folder, settings)
-    os._exit(0)
+def started(folder):
+    pid = os.fork()
+    if not pid:
+        descent.CHECKPOINT_S = 0.0
+        fit(base, folder, settings)
+        os._exit(0)
+    return pid
 
 
 draw = random.Random(seed)
-kills = 0
+kills, began = 0, time.monotonic()
+os.waitpid(started(folder.with_name("timed")), 0)
+took_s = time.monotonic() - began
 while True:
-    began = time.monotonic()
-    pid = os.fork()
-    if not pid:
-        child()
+    pid = started(folder)
     if kills < 4:
         # Anywhere: while it loads, tries rates, trains or writes.
-        time.sleep(draw.uniform(0.05, 1.5))
+        time.sleep(draw.uniform(0.05, 0.8) * took_s)
         os.kill(pid, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
     kills += os.WIFSIGNALED(status)

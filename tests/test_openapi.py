@@ -116,10 +116,6 @@ def answers_of(operation: APIOperation, headers: Headers) -> Answered:
     return answered
 
 
-# A thread of the server that draws a random number while a request is being drawn is no fault.
-@pytest.mark.filterwarnings(
-    "ignore:Do not use the `random` module:hypothesis.errors.HypothesisDeprecationWarning"
-)
 @pytest.mark.parametrize("who", [by_key, by_cookie])
 def test_no_request_makes_the_server_fail(
     project: Project, who: Callable[[FastAPI, Project], Headers]
